@@ -1,0 +1,169 @@
+// Copyright 2026 the caddy-wechat authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/caddy-wechat/caddy-wechat/login"
+	"github.com/caddy-wechat/caddy-wechat/user"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption("wechat", parseApp)
+}
+
+// parseApp reads the global option.
+func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
+	if existing != nil {
+		return nil, d.Err("the wechat block stands twice in the global options: join them into one")
+	}
+	app := new(App)
+	if err := app.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: "wechat", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+// UnmarshalCaddyfile reads
+//
+//	wechat {
+//		official_account <app_id> { ... }
+//		store   <backend> ...
+//		session { ... }
+//		users   { ... }
+//		limit   attempts|confirms|pushes <count>/<duration>|off
+//		api_url  <url>
+//		mp_url   <url>
+//		open_url <url>
+//	}
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the name
+	a.Source = source(d)
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return parseBlock(d, subdirectives{
+		"official_account": a.parseOfficialAccount,
+		"store":            a.parseStore,
+		"session":          a.Session.parse,
+		"users":            a.Users.parse,
+		"limit":            a.Limits.parse,
+		"api_url":          text(&a.APIURL),
+		"mp_url":           text(&a.MPURL),
+		"open_url":         text(&a.OpenURL),
+	}, "official_account", "limit")
+}
+
+func (a *App) parseOfficialAccount(d *caddyfile.Dispenser) error {
+	o := &OfficialAccount{Source: source(d)}
+	if err := text(&o.AppID)(d); err != nil {
+		return err
+	}
+	if a.account(o.AppID) != nil {
+		return d.Errf("official_account %s stands twice: join the blocks into one", o.AppID)
+	}
+	a.OfficialAccounts = append(a.OfficialAccounts, o)
+	return parseBlock(d, subdirectives{
+		"secret":  text(&o.Secret),
+		"token":   text(&o.Token),
+		"aes_key": text(&o.AESKey),
+		"qr_ttl":  span(&o.QRTTL),
+		"confirm": oneWord(&o.Confirm, login.ConfirmNumber, login.ConfirmTap, login.ConfirmOff),
+		"replies": func(d *caddyfile.Dispenser) error { return parseReplies(d, &o.Replies) },
+	})
+}
+
+func parseReplies(d *caddyfile.Dispenser, r *login.Replies) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return parseBlock(d, subdirectives{
+		"confirm":   text(&r.Confirm),
+		"signed_in": text(&r.SignedIn),
+		"declined":  text(&r.Declined),
+		"expired":   text(&r.Expired),
+		"taken":     text(&r.Taken),
+		"welcome":   text(&r.Welcome),
+		"busy":      text(&r.Busy),
+	})
+}
+
+func (a *App) parseStore(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.ArgErr()
+	}
+	name := d.Val()
+	module, err := caddyfile.UnmarshalModule(d, "wechat.stores."+name)
+	if err != nil {
+		return err
+	}
+	a.StoreRaw = caddyconfig.JSONModuleObject(module, "backend", name, nil)
+	return nil
+}
+
+func (c *SessionConfig) parse(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return parseBlock(d, subdirectives{
+		"ttl":         span(&c.TTL),
+		"idle":        span(&c.Idle),
+		"grace":       span(&c.Grace),
+		"cookie":      text(&c.Cookie),
+		"domain":      text(&c.Domain),
+		"signing_key": words(&c.SigningKeys),
+	})
+}
+
+func (c *UsersConfig) parse(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return parseBlock(d, subdirectives{
+		"registration": oneWord(&c.Registration, user.Open, user.Approval, user.Closed),
+		"allow":        c.parseAllow,
+	}, "allow")
+}
+
+func (c *UsersConfig) parseAllow(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) < 2 {
+		return d.Err("allow takes openid, unionid, phone or email, and at least one value")
+	}
+	for _, value := range args[1:] {
+		rule := user.Rule{Field: user.Field(args[0]), Value: value}
+		if err := rule.Validate(); err != nil {
+			return d.WrapErr(err)
+		}
+		c.Allow = append(c.Allow, rule)
+	}
+	return nil
+}
+
+func (c *LimitsConfig) parse(d *caddyfile.Dispenser) error {
+	var what, raw string
+	if !d.AllArgs(&what, &raw) {
+		return d.Err("limit takes what to limit and a rate, like: limit attempts 30/1m")
+	}
+	limit, err := parseLimit(d, raw)
+	if err != nil {
+		return err
+	}
+	targets := map[string]**Limit{"attempts": &c.Attempts, "confirms": &c.Confirms, "pushes": &c.Pushes}
+	to := targets[what]
+	if to == nil {
+		return d.Errf("limit %q is unknown: use attempts, confirms or pushes", what)
+	}
+	if *to != nil {
+		return d.Errf("limit %s stands twice: keep one", what)
+	}
+	*to = limit
+	return nil
+}
+
+// Interface guard.
+var _ caddyfile.Unmarshaler = (*App)(nil)

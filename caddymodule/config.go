@@ -1,0 +1,262 @@
+// Copyright 2026 the caddy-wechat authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-wechat/caddy-wechat/login"
+	"github.com/caddy-wechat/caddy-wechat/portal"
+	"github.com/caddy-wechat/caddy-wechat/session"
+	"github.com/caddy-wechat/caddy-wechat/store"
+	"github.com/caddy-wechat/caddy-wechat/user"
+)
+
+// The defaults of design and documentation.
+const (
+	defaultTTL   = 7 * 24 * time.Hour
+	defaultIdle  = 24 * time.Hour
+	defaultGrace = 5 * time.Minute
+	defaultQRTTL = 5 * time.Minute
+	minQRTTL     = 30 * time.Second
+	maxQRTTL     = 30 * time.Minute
+)
+
+// OfficialAccount is a verified service account (已认证的服务号) or a test account (测试号).
+type OfficialAccount struct {
+	// The AppID, such as `wx0123456789abcdef`.
+	AppID string `json:"app_id"`
+
+	// The AppSecret. Write it as a placeholder, `{env.…}` or `{file.…}`.
+	Secret string `json:"secret"`
+
+	// The Token of WeChat's message push settings (消息与事件推送). A placeholder, too.
+	Token string `json:"token"`
+
+	// The EncodingAESKey of those settings. Where it is set, pushes that are not
+	// encrypted are refused. Default: none, for test accounts.
+	AESKey string `json:"aes_key,omitempty"`
+
+	// How long a QR code can be scanned, from `30s` to `30m`. Default: `5m`.
+	QRTTL caddy.Duration `json:"qr_ttl,omitempty"`
+
+	// What the person who scans must do: `number` (choose the number that the
+	// browser shows), `tap` (tap yes) or `off` (nothing: the scan signs in).
+	// Default: `number`.
+	Confirm login.Confirm `json:"confirm,omitempty"`
+
+	// Messages to use in place of the Chinese ones that people get in the chat.
+	Replies login.Replies `json:"replies,omitzero"`
+
+	// Where this block stands in the Caddyfile. Set by the Caddyfile adapter.
+	Source string `json:"source,omitempty"`
+}
+
+// check says what is wrong with the account's settings and applies the defaults.
+func (o *OfficialAccount) check() error {
+	o.QRTTL = cmp.Or(o.QRTTL, caddy.Duration(defaultQRTTL))
+	o.Confirm = cmp.Or(o.Confirm, login.ConfirmNumber)
+	if ttl := time.Duration(o.QRTTL); ttl < minQRTTL || ttl > maxQRTTL {
+		return fmt.Errorf("qr_ttl %v is out of range: use %v to %v", ttl, minQRTTL, maxQRTTL)
+	}
+	switch o.Confirm {
+	case login.ConfirmNumber, login.ConfirmTap, login.ConfirmOff:
+		return nil
+	default:
+		return fmt.Errorf("confirm %q is unknown: use number, tap or off", o.Confirm)
+	}
+}
+
+// resolve replaces the placeholders of the account's secrets.
+func (o *OfficialAccount) resolve() error {
+	for _, secret := range []struct {
+		name     string
+		value    *string
+		required bool
+	}{
+		{"secret", &o.Secret, true},
+		{"token", &o.Token, true},
+		{"aes_key", &o.AESKey, false},
+	} {
+		if *secret.value == "" && !secret.required {
+			continue
+		}
+		var err error
+		if *secret.value, err = resolveSecret(*secret.value); err != nil {
+			return fmt.Errorf("%s: %w", secret.name, err)
+		}
+	}
+	return nil
+}
+
+// resolveSecret replaces the placeholders in a secret. One that comes out empty
+// is an error: an empty key verifies whatever an attacker signs with it.
+func resolveSecret(raw string) (string, error) {
+	if raw == "" {
+		return "", errors.New("it is missing: write it as {env.NAME} or {file./path}")
+	}
+	value, err := caddy.NewReplacer().ReplaceOrErr(raw, true, true)
+	value = strings.TrimSpace(value)
+	if err != nil || value == "" {
+		return "", fmt.Errorf("%s resolves to nothing: set that environment variable, or make that file readable and not empty", placeholderOf(raw))
+	}
+	return value, nil
+}
+
+// placeholderOf is the part of a secret that may be shown.
+func placeholderOf(raw string) string {
+	if strings.HasPrefix(raw, "{") && strings.HasSuffix(raw, "}") {
+		return raw
+	}
+	return "the value"
+}
+
+// SessionConfig says how long sessions live.
+type SessionConfig struct {
+	// How long a session lives, however busy it is. Default: `7d`.
+	TTL caddy.Duration `json:"ttl,omitempty"`
+
+	// After how long without a request a session ends. Default: `24h`.
+	Idle caddy.Duration `json:"idle,omitempty"`
+
+	// How long signed-in visitors pass while the store cannot be asked. Default: `5m`.
+	Grace caddy.Duration `json:"grace,omitempty"`
+
+	// The name of the session cookie, to which `__Host-` or `__Secure-` is
+	// added over TLS. Default: `wechat_session`.
+	Cookie string `json:"cookie,omitempty"`
+
+	// A domain whose subdomains share one login. Default: none, the login is
+	// for one host.
+	Domain string `json:"domain,omitempty"`
+
+	// The secrets that sign cookies, of at least 32 bytes, newest first: the
+	// first signs, all verify. Default: one that is made once and kept in the store.
+	SigningKeys []string `json:"signing_keys,omitempty"`
+}
+
+// manager returns the settings for sessions kept in s.
+func (c *SessionConfig) manager(s store.Store) (session.Config, error) {
+	c.TTL = cmp.Or(c.TTL, caddy.Duration(defaultTTL))
+	c.Idle = cmp.Or(c.Idle, min(caddy.Duration(defaultIdle), c.TTL))
+	c.Grace = cmp.Or(c.Grace, caddy.Duration(defaultGrace))
+	c.Cookie = cmp.Or(c.Cookie, portal.DefaultCookie)
+	settings := session.Config{TTL: time.Duration(c.TTL), Idle: time.Duration(c.Idle), Grace: time.Duration(c.Grace), Keys: session.StoredKeys(s)}
+	if c.TTL < 0 || c.Idle < 0 || c.Grace < 0 || c.Idle > c.TTL {
+		return settings, fmt.Errorf("ttl %v and idle %v do not fit: both must be positive, and idle not longer than ttl", settings.TTL, settings.Idle)
+	}
+	if err := checkCookie(c.Cookie, c.Domain); err != nil {
+		return settings, err
+	}
+	if len(c.SigningKeys) == 0 {
+		return settings, nil
+	}
+	keys := make([]string, len(c.SigningKeys))
+	for i, raw := range c.SigningKeys {
+		var err error
+		if keys[i], err = resolveSecret(raw); err != nil {
+			return settings, fmt.Errorf("signing_key %d: %w", i+1, err)
+		}
+	}
+	var err error
+	settings.Keys, err = session.FixedKeys(keys...)
+	return settings, err
+}
+
+func checkCookie(name, domain string) error {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
+	if strings.Trim(name, letters) != "" || strings.HasPrefix(name, "__") || len(name) > 64 {
+		return fmt.Errorf("cookie %q cannot be used: write up to 64 letters, digits, _ and -, without the prefix __Host-, which is added over TLS", name)
+	}
+	if domain != "" && (!strings.Contains(domain, ".") || strings.HasPrefix(domain, ".") || strings.ContainsAny(domain, "/:;, *\"")) {
+		return fmt.Errorf("domain %q cannot be used: write it like example.com", domain)
+	}
+	return nil
+}
+
+// UsersConfig says who may enter.
+type UsersConfig struct {
+	// What happens to people who are not known yet: `open`, anybody with WeChat
+	// may enter; `approval`, you let each person in; `closed`, only the people
+	// under `allow`. There is no default: it must be chosen.
+	Registration user.Registration `json:"registration,omitempty"`
+
+	// The people who are in whatever the registration is.
+	Allow []user.Rule `json:"allow,omitempty"`
+}
+
+func (c *UsersConfig) policy() (user.Policy, error) {
+	p := user.Policy{Registration: c.Registration, Allow: c.Allow}
+	return p, p.Validate()
+}
+
+// LimitsConfig says what one client address may do in a span of time. A client
+// is an IPv4 address or an IPv6 /64.
+type LimitsConfig struct {
+	// New sign-in attempts. Default: 30 in a minute.
+	Attempts *Limit `json:"attempts,omitempty"`
+
+	// Requests of the page behind the link in the chat. Default: 30 in a minute.
+	Confirms *Limit `json:"confirms,omitempty"`
+
+	// Message pushes. Default: none, WeChat delivers all of them from few addresses.
+	Pushes *Limit `json:"pushes,omitempty"`
+}
+
+// Limit is how often something may be done.
+type Limit struct {
+	// How many times. Zero sets no limit.
+	Count int `json:"count"`
+
+	// In what span of time.
+	Per caddy.Duration `json:"per,omitempty"`
+}
+
+func (c *LimitsConfig) limits() (l portal.Limits, err error) {
+	usual := &Limit{Count: 30, Per: caddy.Duration(time.Minute)}
+	for _, limit := range []struct {
+		name string
+		set  *Limit
+		to   *portal.Rate
+	}{
+		{"attempts", cmp.Or(c.Attempts, usual), &l.Attempts},
+		{"confirms", cmp.Or(c.Confirms, usual), &l.Confirms},
+		{"pushes", cmp.Or(c.Pushes, new(Limit)), &l.Pushes},
+	} {
+		if limit.set.Count < 0 || limit.set.Count > 0 && limit.set.Per <= 0 {
+			return l, fmt.Errorf("%s: %d in %v is no rate: write it like 30/1m, or off", limit.name, limit.set.Count, time.Duration(limit.set.Per))
+		}
+		*limit.to = portal.Rate{Count: limit.set.Count, Per: time.Duration(limit.set.Per)}
+	}
+	return l, nil
+}
+
+// checkURLs says which of WeChat's base URLs cannot be one.
+func (a *App) checkURLs() error {
+	for name, raw := range map[string]string{"api_url": a.APIURL, "mp_url": a.MPURL, "open_url": a.OpenURL} {
+		if raw == "" {
+			continue
+		}
+		u, err := url.Parse(raw)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
+			return fmt.Errorf("%s %q cannot be used: write it like https://api.weixin.qq.com", name, raw)
+		}
+	}
+	return nil
+}
+
+// at says where in the Caddyfile an error was made.
+func at(source string, err error) error {
+	if source == "" {
+		return err
+	}
+	return fmt.Errorf("%s: %w", source, err)
+}

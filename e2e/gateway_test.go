@@ -1,0 +1,293 @@
+// Copyright 2026 the caddy-wechat authors
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/wechat/wechattest"
+)
+
+const (
+	appID  = "wx0123456789abcdef"
+	secret = "app-secret-never-to-be-logged-01"
+	token  = "pushtoken1234567"
+	aesKey = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
+
+	// patience is how long a test waits for an event that must come.
+	patience = 30 * time.Second
+)
+
+// world is one gateway and everything around it.
+type world struct {
+	t        testing.TB
+	wechat   *wechattest.Server
+	account  *wechattest.AccountHandle
+	api      *httptest.Server // serves wechat
+	upstream *upstream
+
+	dir, addr, admin string
+	// caddyfile may be changed before start or reload.
+	caddyfile string
+	env       []string
+	cmd       *exec.Cmd
+	exited    chan struct{}
+	output    *output
+}
+
+// options change what newWorld makes.
+type options struct {
+	kind    wechattest.Kind
+	mode    wechattest.Mode
+	account string // more lines of the official_account block
+	wechat  string // more lines of the wechat block
+	users   string // default: registration open
+	gate    string // the wechat_auth directive; default: wechat_auth
+	site    string // more lines of the site block
+	scheme  string // default: http
+	global  string // more lines of the global options
+}
+
+// newWorld prepares a gateway in front of an upstream app, and starts it.
+func newWorld(t testing.TB, o options) *world {
+	t.Helper()
+	w := &world{t: t, dir: t.TempDir(), addr: freeAddr(t), admin: freeAddr(t), output: newOutput()}
+	w.wechat = wechattest.NewServer(wechattest.Options{PushSpacing: -1})
+	t.Cleanup(w.wechat.Close)
+	w.api = httptest.NewServer(w.wechat)
+	t.Cleanup(w.api.Close)
+	w.upstream = newUpstream(t)
+	scheme := o.scheme
+	if scheme == "" {
+		scheme = "http"
+	}
+	account := wechattest.Account{
+		AppID: appID, Secret: secret, Name: "测试服务号", Kind: o.kind, Token: token, Mode: o.mode,
+		PushURL: scheme + "://" + w.addr + "/_wechat/push/" + appID,
+	}
+	lines := o.account
+	if o.mode != wechattest.Plain {
+		account.AESKey = aesKey
+		lines += "\naes_key " + aesKey
+	}
+	var err error
+	if w.account, err = w.wechat.AddAccount(account); err != nil {
+		t.Fatal(err)
+	}
+	gate, users := o.gate, o.users
+	if gate == "" {
+		gate = "wechat_auth"
+	}
+	if users == "" {
+		users = "registration open"
+	}
+	w.env = []string{"WECHAT_SECRET=" + secret, "WECHAT_TOKEN=" + token}
+	w.caddyfile = fmt.Sprintf(`{
+	admin %s
+	default_bind 127.0.0.1
+	persist_config off
+	skip_install_trust
+	storage file_system %s
+	grace_period 2s
+	log {
+		output stderr
+		format json
+		level DEBUG
+	}
+	%s
+	wechat {
+		official_account %s {
+			secret {env.WECHAT_SECRET}
+			token {env.WECHAT_TOKEN}
+			%s
+		}
+		api_url %s
+		store embedded %s
+		users {
+			%s
+		}
+		%s
+	}
+}
+%s://%s {
+	log
+	%s
+	%s
+	reverse_proxy %s
+}
+`, w.admin, filepath.Join(w.dir, "caddy"), o.global, appID, lines, w.api.URL, filepath.Join(w.dir, "state"), users, o.wechat,
+		scheme, w.addr, gate, o.site, w.upstream.addr())
+	w.start()
+	return w
+}
+
+// start starts Caddy and waits until it serves.
+func (w *world) start() {
+	w.t.Helper()
+	file := filepath.Join(w.dir, "Caddyfile")
+	if err := os.WriteFile(file, []byte(w.caddyfile), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	cmd := exec.Command(exe, "run", "--config", file, "--adapter", "caddyfile")
+	cmd.Env = append(os.Environ(), append(w.env, asCaddy+"=1", "XDG_DATA_HOME="+w.dir, "XDG_CONFIG_HOME="+w.dir, "HOME="+w.dir)...)
+	out, err := cmd.StderrPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	cmd.Stdout = w.output
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.cmd, w.exited = cmd, make(chan struct{})
+	serving := w.output.expect("serving initial configuration")
+	go func() {
+		w.output.copyLines(out)
+		_ = cmd.Wait()
+		close(w.exited)
+	}()
+	w.t.Cleanup(w.stop)
+	select {
+	case <-serving:
+	case <-w.exited:
+		w.t.Fatalf("caddy ended at start:\n%s", w.output)
+	case <-time.After(patience):
+		w.t.Fatalf("caddy does not serve:\n%s", w.output)
+	}
+}
+
+// stop ends Caddy as an operator would, and fails the test if it does not end
+// or reports a data race.
+func (w *world) stop() {
+	w.signal(syscall.SIGTERM)
+	if strings.Contains(w.output.String(), "DATA RACE") {
+		w.t.Errorf("caddy reports a data race:\n%s", w.output)
+	}
+}
+
+// kill ends Caddy without giving it a chance to save anything.
+func (w *world) kill() { w.signal(syscall.SIGKILL) }
+
+func (w *world) signal(s os.Signal) {
+	w.t.Helper()
+	_ = w.cmd.Process.Signal(s) // it may have ended already
+	select {
+	case <-w.exited:
+	case <-time.After(patience):
+		_ = w.cmd.Process.Kill()
+		w.t.Errorf("caddy does not end on %v:\n%s", s, w.output)
+	}
+}
+
+// reload loads w.caddyfile into the running Caddy.
+func (w *world) reload() error {
+	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, "http://"+w.admin+"/load", strings.NewReader(w.caddyfile))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "text/caddyfile")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = errors.New(string(body))
+	}
+	return err
+}
+
+// freeAddr returns a loopback address that nothing listens on.
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+// output collects what Caddy prints and tells when a text appears.
+type output struct {
+	mu      sync.Mutex
+	text    bytes.Buffer
+	waiting map[string]chan struct{}
+}
+
+func newOutput() *output { return &output{waiting: make(map[string]chan struct{})} }
+
+func (o *output) copyLines(r io.Reader) {
+	lines := bufio.NewReader(r)
+	for {
+		line, err := lines.ReadBytes('\n')
+		_, _ = o.Write(line)
+		if err != nil {
+			return
+		}
+	}
+}
+
+// Write implements io.Writer.
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for text, c := range o.waiting {
+		if bytes.Contains(p, []byte(text)) {
+			close(c)
+			delete(o.waiting, text)
+		}
+	}
+	return o.text.Write(p)
+}
+
+// expect returns a channel that is closed when a line with the text is printed
+// from now on.
+func (o *output) expect(text string) <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c := o.waiting[text]
+	if c == nil {
+		c = make(chan struct{})
+		o.waiting[text] = c
+	}
+	return c
+}
+
+// String returns all that was printed so far.
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// await fails the test unless c is closed or gets a value in time.
+func await[T any](t testing.TB, c <-chan T, what string) {
+	t.Helper()
+	select {
+	case <-c:
+	case <-time.After(patience):
+		t.Fatalf("%s does not happen", what)
+	}
+}

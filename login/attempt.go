@@ -1,0 +1,194 @@
+// Copyright 2026 the caddy-wechat authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package login keeps the attempts to sign in: one browser's try, from the QR
+// code on its page to the moment when it may have a session. An attempt is a
+// small state machine whose every step is one atomic update in the store.
+package login
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"strings"
+	"time"
+)
+
+// State is where an attempt stands.
+type State string
+
+// The states. The last four are final.
+const (
+	Pending   State = "pending"   // nobody has scanned
+	Scanned   State = "scanned"   // somebody has, and has yet to confirm
+	Confirmed State = "confirmed" // the browser may have its session
+	Consumed  State = "consumed"  // and has got it
+	Cancelled State = "cancelled" // given up, on the phone or in the browser
+	Expired   State = "expired"
+	Denied    State = "denied"
+)
+
+// Final says whether nothing can happen to an attempt in this state any more.
+func (s State) Final() bool {
+	return s == Consumed || s == Cancelled || s == Expired || s == Denied
+}
+
+// Reasons for which an attempt ends.
+const (
+	ReasonWrongNumber = "wrong_number" // of Denied
+	ReasonPhone       = "phone"        // of Cancelled: declined by the person who scanned
+	ReasonBrowser     = "browser"      // of Cancelled: given up on the page
+)
+
+// Confirm is what the person who scanned must do on the phone.
+type Confirm string
+
+// The confirmations.
+const (
+	ConfirmNumber Confirm = "number" // choose the number that the browser shows
+	ConfirmTap    Confirm = "tap"    // tap a button
+	ConfirmOff    Confirm = "off"    // nothing: the scan signs in
+)
+
+// scanMargin is the least time that a person has to confirm once the code is
+// scanned, however late it was scanned.
+const scanMargin = 2 * time.Minute
+
+// Attempt is one browser's try to sign in.
+type Attempt struct {
+	ID     string `json:"id"`
+	Method string `json:"method"`
+	State  State  `json:"state"`
+	Reason string `json:"reason,omitempty"`
+
+	// Site is what the messages call the site, and Portal the URL under which
+	// its endpoints are.
+	Site   string `json:"site"`
+	Portal string `json:"portal"`
+	// ReturnTo is the path to go to once signed in.
+	ReturnTo string `json:"return_to"`
+	Client   Client `json:"client"`
+	// Browser is the hash of the secret that only the browser which began the
+	// attempt holds.
+	Browser string `json:"browser"`
+
+	AppID   string  `json:"app_id"`
+	Scene   string  `json:"scene"`
+	Confirm Confirm `json:"confirm"`
+	// Number is shown in the browser, Choices on the phone.
+	Number  string   `json:"number,omitempty"`
+	Choices []string `json:"choices,omitempty"`
+	// Token names the attempt in the link that the person who scanned gets in
+	// the chat. It is made with the attempt, so that a repeated event finds it.
+	Token string `json:"token"`
+
+	// OpenID is the person who scanned first and so owns the attempt.
+	OpenID string `json:"openid,omitempty"`
+	// SessionID is the session that the browser got.
+	SessionID string `json:"session_id,omitempty"`
+
+	CreatedAt time.Time `json:"created_at"`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// Client is the browser that began an attempt, as the person who scans is told.
+type Client struct {
+	Browser string `json:"browser"` // such as "Chrome · Windows"
+	Address string `json:"address"`
+}
+
+// Choices of the confirm page besides a number.
+const (
+	ChoiceYes    = "yes"
+	ChoiceCancel = "cancel"
+	ChoiceRevoke = "revoke" // "that was not me": ends the session that came of it
+)
+
+// ErrState says that an attempt is not in a state in which this can happen.
+var ErrState = errors.New("the attempt is in another state")
+
+// at is the attempt as it is at a moment: time alone ends it.
+func (a Attempt) at(now time.Time) Attempt {
+	if !a.State.Final() && !now.Before(a.ExpiresAt) {
+		a.State = Expired
+	}
+	return a
+}
+
+// scan gives a pending attempt to the person who scanned.
+func (a *Attempt) scan(openID string, now time.Time) bool {
+	if a.State != Pending {
+		return false
+	}
+	a.OpenID = openID
+	a.State = Scanned
+	if a.Confirm == ConfirmOff {
+		a.State = Confirmed
+	}
+	if least := now.Add(scanMargin); a.ExpiresAt.Before(least) {
+		a.ExpiresAt = least
+	}
+	return true
+}
+
+// answer applies what the person who scanned chose.
+func (a *Attempt) answer(choice string) bool {
+	switch {
+	case choice == ChoiceCancel && (a.State == Scanned || a.State == Confirmed):
+		a.State, a.Reason = Cancelled, ReasonPhone
+	case a.State != Scanned:
+		return false
+	case a.Confirm == ConfirmTap && choice == ChoiceYes,
+		a.Confirm == ConfirmNumber && subtle.ConstantTimeCompare([]byte(choice), []byte(a.Number)) == 1:
+		a.State = Confirmed
+	case a.Confirm == ConfirmNumber && isNumber(choice):
+		a.State, a.Reason = Denied, ReasonWrongNumber
+	default:
+		return false
+	}
+	return true
+}
+
+// isNumber says whether a choice has the form of the numbers on the page: only
+// such a one is a wrong answer, anything else is no answer at all.
+func isNumber(choice string) bool {
+	return len(choice) == 2 && strings.Trim(choice, "0123456789") == ""
+}
+
+// cancel gives the attempt up in the browser.
+func (a *Attempt) cancel() bool {
+	if a.State.Final() {
+		return false
+	}
+	a.State, a.Reason = Cancelled, ReasonBrowser
+	return true
+}
+
+// consume hands the confirmed attempt to its browser, once.
+func (a *Attempt) consume(sessionID string) bool {
+	if a.State != Confirmed {
+		return false
+	}
+	a.State, a.SessionID = Consumed, sessionID
+	return true
+}
+
+// deny ends a confirmed attempt of a person who may not enter.
+func (a *Attempt) deny(reason string) bool {
+	if a.State != Confirmed {
+		return false
+	}
+	a.State, a.Reason = Denied, reason
+	return true
+}
+
+// boundTo says whether the browser that holds secret began the attempt.
+func (a *Attempt) boundTo(secret string) bool {
+	return subtle.ConstantTimeCompare([]byte(a.Browser), []byte(hash(secret))) == 1
+}
+
+func hash(secret string) string {
+	sum := sha256.Sum256([]byte(secret))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}

@@ -1,0 +1,261 @@
+// Copyright 2026 the caddy-wechat authors
+// SPDX-License-Identifier: Apache-2.0
+
+package login
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/store"
+)
+
+const (
+	attemptPrefix = store.VolatilePrefix + "attempt:"
+	scenePrefix   = store.VolatilePrefix + "scene:"
+	tokenPrefix   = store.VolatilePrefix + "confirm:"
+	topic         = "attempt"
+
+	// linger is how long an attempt is remembered after it could no longer
+	// succeed: for the browser to be told, and for WeChat's late events.
+	linger = 15 * time.Minute
+	// revocable is how long the person who scanned may still say "that was not me".
+	revocable = 24 * time.Hour
+)
+
+// ErrNotFound says that there is no such attempt, or none that the asking
+// browser may know of.
+var ErrNotFound = errors.New("no such attempt")
+
+// Service begins attempts and moves them on. Close ends its subscription.
+type Service struct {
+	store    store.Store
+	starters map[string]Starter
+	now      func() time.Time
+	watchers watchers
+	cancel   func()
+}
+
+// Starter begins attempts of one method: it asks WeChat for what the page shows.
+type Starter interface {
+	// Start fills in what the method adds to the attempt and returns what the
+	// page shows. The attempt has its id and secrets already.
+	Start(ctx context.Context, a *Attempt) (Shown, error)
+}
+
+// Shown is what the page shows besides the attempt itself.
+type Shown struct {
+	QR *QR `json:"qr,omitempty"`
+}
+
+// NewService returns a Service whose attempts are kept in s and begun by
+// starters, which are named by method and app id (see StarterKey). now is the
+// clock; nil means time.Now.
+func NewService(s store.Store, starters map[string]Starter, now func() time.Time) *Service {
+	if now == nil {
+		now = time.Now
+	}
+	v := &Service{store: s, starters: starters, now: now}
+	v.cancel = s.Subscribe(topic, v.watchers.notice)
+	return v
+}
+
+// Close ends the subscription; whoever waits is woken.
+func (v *Service) Close() {
+	v.cancel()
+	v.watchers.wakeAll()
+}
+
+// StarterKey names the starter of a method for an account.
+func StarterKey(method, appID string) string { return method + ":" + appID }
+
+// Request is what a browser asks for.
+type Request struct {
+	Method, AppID string
+	Site, Portal  string
+	ReturnTo      string
+	Client        Client
+	// Browser is the secret that binds the attempt to the browser.
+	Browser string
+}
+
+// Begin makes an attempt. Errors of WeChat's are returned as the starter gives them.
+func (v *Service) Begin(ctx context.Context, r Request) (Attempt, Shown, error) {
+	starter := v.starters[StarterKey(r.Method, r.AppID)]
+	if starter == nil {
+		return Attempt{}, Shown{}, fmt.Errorf("method %s is not configured for account %s", r.Method, r.AppID)
+	}
+	a := Attempt{
+		ID: rand.Text(), Scene: rand.Text(), Token: rand.Text(),
+		Method: r.Method, AppID: r.AppID, State: Pending,
+		Site: r.Site, Portal: r.Portal, ReturnTo: r.ReturnTo, Client: r.Client,
+		Browser:   hash(r.Browser),
+		CreatedAt: v.now().UTC(),
+	}
+	shown, err := starter.Start(ctx, &a)
+	if err != nil {
+		return Attempt{}, Shown{}, err
+	}
+	return a, shown, v.write(ctx, &a)
+}
+
+// write keeps a new attempt and the ways to find it. The attempt comes last, so
+// that it can be found by its scene as soon as it exists.
+func (v *Service) write(ctx context.Context, a *Attempt) error {
+	raw, err := json.Marshal(a)
+	if err != nil {
+		return fmt.Errorf("encoding the attempt: %w", err)
+	}
+	for _, e := range []struct {
+		key   string
+		value []byte
+		ttl   time.Duration
+	}{
+		{sceneKey(a.AppID, a.Scene), []byte(a.ID), v.ttl(a)},
+		{tokenPrefix + hash(a.Token), []byte(a.ID), v.ttl(a) + revocable},
+		{attemptPrefix + a.ID, raw, v.ttl(a)},
+	} {
+		if err := v.store.Set(ctx, e.key, e.value, e.ttl); err != nil {
+			return fmt.Errorf("keeping the attempt: %w", err)
+		}
+	}
+	return nil
+}
+
+func (v *Service) ttl(a *Attempt) time.Duration {
+	if a.State == Consumed {
+		return revocable
+	}
+	return a.ExpiresAt.Sub(v.now()) + linger
+}
+
+// Get returns the attempt to the browser that began it.
+func (v *Service) Get(ctx context.Context, id, browser string) (Attempt, error) {
+	a, err := v.read(ctx, id)
+	if err == nil && !a.boundTo(browser) {
+		return Attempt{}, ErrNotFound
+	}
+	return a, err
+}
+
+func (v *Service) read(ctx context.Context, id string) (Attempt, error) {
+	raw, found, err := v.store.Get(ctx, attemptPrefix+id)
+	if err != nil {
+		return Attempt{}, fmt.Errorf("reading the attempt: %w", err)
+	}
+	if !found {
+		return Attempt{}, ErrNotFound
+	}
+	var a Attempt
+	if err := json.Unmarshal(raw, &a); err != nil {
+		return Attempt{}, fmt.Errorf("decoding the attempt: %w", err)
+	}
+	return a.at(v.now()), nil
+}
+
+// Cancel gives the attempt up. An attempt that is over already stays as it is.
+func (v *Service) Cancel(ctx context.Context, id, browser string) error {
+	if _, err := v.Get(ctx, id, browser); err != nil {
+		return err
+	}
+	_, _, err := v.change(ctx, id, (*Attempt).cancel)
+	return err
+}
+
+// Consume hands a confirmed attempt to its browser, for the session of that id.
+// Of any number of callers one succeeds; the others get ErrState.
+func (v *Service) Consume(ctx context.Context, id, browser, sessionID string) error {
+	return v.end(ctx, id, browser, func(a *Attempt) bool { return a.consume(sessionID) })
+}
+
+// Deny ends a confirmed attempt of a person who may not enter.
+func (v *Service) Deny(ctx context.Context, id, browser, reason string) error {
+	return v.end(ctx, id, browser, func(a *Attempt) bool { return a.deny(reason) })
+}
+
+func (v *Service) end(ctx context.Context, id, browser string, step func(*Attempt) bool) error {
+	if _, err := v.Get(ctx, id, browser); err != nil {
+		return err
+	}
+	_, changed, err := v.change(ctx, id, step)
+	if err == nil && !changed {
+		return ErrState
+	}
+	return err
+}
+
+// Scan gives the attempt that shows the scene to the person who scanned it,
+// unless somebody was faster. The attempt is returned as it is then: its OpenID
+// says whose it is. A scene that is nobody's is ErrNotFound.
+func (v *Service) Scan(ctx context.Context, appID, scene, openID string) (Attempt, error) {
+	id, found, err := v.store.Get(ctx, sceneKey(appID, scene))
+	if err != nil {
+		return Attempt{}, fmt.Errorf("finding the attempt: %w", err)
+	}
+	if !found {
+		return Attempt{}, ErrNotFound
+	}
+	a, _, err := v.change(ctx, string(id), func(a *Attempt) bool { return a.scan(openID, v.now().UTC()) })
+	return a, err
+}
+
+// ByToken returns the attempt that a link in the chat names.
+func (v *Service) ByToken(ctx context.Context, token string) (Attempt, error) {
+	id, found, err := v.store.Get(ctx, tokenPrefix+hash(token))
+	if err != nil {
+		return Attempt{}, fmt.Errorf("finding the attempt: %w", err)
+	}
+	if !found {
+		return Attempt{}, ErrNotFound
+	}
+	return v.read(ctx, string(id))
+}
+
+// Answer applies what the person who scanned chose, and says whether it changed
+// anything. The attempt is returned as it is then.
+func (v *Service) Answer(ctx context.Context, token, choice string) (Attempt, bool, error) {
+	a, err := v.ByToken(ctx, token)
+	if err != nil {
+		return Attempt{}, false, err
+	}
+	return v.change(ctx, a.ID, func(a *Attempt) bool { return a.answer(choice) })
+}
+
+// change moves an attempt on in one atomic step and wakes who waits for it. The
+// attempt is returned as it is then, changed or not.
+func (v *Service) change(ctx context.Context, id string, step func(*Attempt) bool) (a Attempt, changed bool, err error) {
+	found := false
+	err = v.store.Update(ctx, attemptPrefix+id, func(raw []byte, exists bool) ([]byte, time.Duration, error) {
+		a, found, changed = Attempt{}, exists, false
+		if !exists {
+			return nil, 0, nil
+		}
+		if err := json.Unmarshal(raw, &a); err != nil {
+			return nil, 0, fmt.Errorf("decoding the attempt: %w", err)
+		}
+		a = a.at(v.now())
+		if changed = step(&a); !changed {
+			return nil, 0, nil
+		}
+		next, err := json.Marshal(a)
+		return next, v.ttl(&a), err
+	})
+	if err != nil {
+		return Attempt{}, false, fmt.Errorf("moving the attempt on: %w", err)
+	}
+	if !found {
+		return Attempt{}, false, ErrNotFound
+	}
+	if changed {
+		if err := v.store.Publish(ctx, topic, id); err != nil {
+			return a, true, fmt.Errorf("announcing the attempt: %w", err)
+		}
+	}
+	return a, changed, nil
+}
+
+func sceneKey(appID, scene string) string { return scenePrefix + appID + ":" + scene }

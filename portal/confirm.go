@@ -1,0 +1,124 @@
+// Copyright 2026 the caddy-wechat authors
+// SPDX-License-Identifier: Apache-2.0
+
+package portal
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-wechat/caddy-wechat/login"
+	"github.com/caddy-wechat/caddy-wechat/portal/page"
+)
+
+// confirmPage is GET confirm/{token}: what the person who scanned is asked.
+func (p *Portal) confirmPage(w http.ResponseWriter, r *http.Request) {
+	if p.confirmLimited(w, r) {
+		return
+	}
+	a, err := p.Login.ByToken(r.Context(), r.PathValue("token"))
+	if err != nil {
+		p.linkUnknown(w, r, err)
+		return
+	}
+	if a.State == login.Scanned {
+		p.showConfirm(w, r, http.StatusOK, a)
+		return
+	}
+	p.showOutcome(w, r, http.StatusOK, a)
+}
+
+// confirm is POST confirm/{token}: the answer.
+func (p *Portal) confirm(w http.ResponseWriter, r *http.Request) {
+	if p.confirmLimited(w, r) {
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	choice := r.PostFormValue("choice")
+	if choice == login.ChoiceRevoke {
+		p.revokeAttempt(w, r)
+		return
+	}
+	a, changed, err := p.Login.Answer(r.Context(), r.PathValue("token"), choice)
+	switch {
+	case err != nil:
+		p.linkUnknown(w, r, err)
+	case a.State == login.Scanned: // no answer at all
+		p.showConfirm(w, r, http.StatusBadRequest, a)
+	case changed:
+		p.Log.Info("sign-in answered on the phone", zap.String("state", string(a.State)), zap.String("reason", a.Reason),
+			zap.String("account", a.AppID), zap.String("openid", maskOpenID(a.OpenID)), zap.Stringer("client_ip", p.ClientAddr(r)))
+		p.Count("attempt", a.AppID, string(a.State))
+		p.showOutcome(w, r, http.StatusOK, a)
+	default:
+		p.showOutcome(w, r, http.StatusConflict, a)
+	}
+}
+
+// revokeAttempt is the answer "that was not me" after the fact: the session that
+// came of the attempt ends, and one that has yet to come never does.
+func (p *Portal) revokeAttempt(w http.ResponseWriter, r *http.Request) {
+	a, _, err := p.Login.Answer(r.Context(), r.PathValue("token"), login.ChoiceCancel)
+	if err == nil && a.SessionID != "" {
+		_, err = p.Sessions.Revoke(r.Context(), a.SessionID)
+	}
+	if err != nil {
+		p.linkUnknown(w, r, err)
+		return
+	}
+	p.Log.Warn("sign-in disowned on the phone", zap.String("account", a.AppID), zap.String("openid", maskOpenID(a.OpenID)),
+		zap.String("browser_ip", a.Client.Address), zap.Stringer("client_ip", p.ClientAddr(r)))
+	p.Count("attempt", a.AppID, "disowned")
+	p.pages.Notice(w, r, http.StatusOK, page.Revoked)
+}
+
+func (p *Portal) showConfirm(w http.ResponseWriter, r *http.Request, status int, a login.Attempt) {
+	p.pages.Confirm(w, r, status, confirmOf(a, string(a.Confirm)))
+}
+
+func confirmOf(a login.Attempt, mode string) page.Confirm {
+	host := ""
+	if u, err := url.Parse(a.Portal); err == nil {
+		host = u.Host
+	}
+	return page.Confirm{Mode: mode, Choices: a.Choices, Browser: a.Client.Browser, Address: a.Client.Address, At: a.CreatedAt, Host: host}
+}
+
+// showOutcome says what became of an attempt that is not to be answered any more.
+func (p *Portal) showOutcome(w http.ResponseWriter, r *http.Request, status int, a login.Attempt) {
+	switch {
+	case a.State == login.Confirmed, a.State == login.Consumed:
+		// The page says that it is done, and offers "that was not me".
+		p.pages.Confirm(w, r, status, confirmOf(a, page.ModeRevoke))
+	case a.State == login.Expired:
+		p.pages.Notice(w, r, status, page.LinkExpired)
+	case a.State == login.Denied && a.Reason == login.ReasonWrongNumber:
+		p.pages.Notice(w, r, status, page.WrongNumber)
+	case a.State == login.Cancelled && a.Reason == login.ReasonPhone:
+		p.pages.Notice(w, r, status, page.Cancelled)
+	default:
+		p.pages.Notice(w, r, status, page.AlreadyDone)
+	}
+}
+
+// confirmLimited slows down who guesses links.
+func (p *Portal) confirmLimited(w http.ResponseWriter, r *http.Request) bool {
+	wait := p.limits.confirms.take(p.ClientAddr(r), p.Now())
+	if wait <= 0 {
+		return false
+	}
+	setRetryAfter(w, wait)
+	p.pages.Notice(w, r, http.StatusTooManyRequests, page.TooMany)
+	return true
+}
+
+func (p *Portal) linkUnknown(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, login.ErrNotFound) {
+		p.pages.Notice(w, r, http.StatusNotFound, page.LinkUnknown)
+		return
+	}
+	p.unavailable(w, r, err)
+}

@@ -1,0 +1,186 @@
+// Copyright 2026 the caddy-wechat authors
+// SPDX-License-Identifier: Apache-2.0
+
+package portal
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-wechat/caddy-wechat/portal/page"
+	"github.com/caddy-wechat/caddy-wechat/session"
+	"github.com/caddy-wechat/caddy-wechat/user"
+)
+
+// retryOutage is after how long a visitor may try again while the store is away.
+const retryOutage = 2 * time.Second
+
+// Next is the site behind the gate. who is nil where nobody is signed in or the
+// gate does not guard the request.
+type Next func(w http.ResponseWriter, r *http.Request, who *Principal) error
+
+// Serve takes from the request what only the gateway may say, answers it where
+// it is for the portal or may not pass, and else hands it on. The error is
+// next's.
+func (p *Portal) Serve(w http.ResponseWriter, r *http.Request, next Next) error {
+	creds := p.credentials(r)
+	if method, u := p.Original(r); p.endpoint(u) {
+		p.serveEndpoint(w, r, method, u, creds)
+		return nil
+	}
+	if !p.selected(r) {
+		return next(w, r.WithContext(&gateContext{Context: r.Context(), credentials: creds}), nil)
+	}
+	who, err := p.identify(r.Context(), creds)
+	switch {
+	case errors.Is(err, session.ErrInvalid):
+		if !p.Optional {
+			p.askToSignIn(w, r)
+			return nil
+		}
+		return next(w, r.WithContext(&gateContext{Context: r.Context(), credentials: creds}), nil)
+	case err != nil:
+		p.unavailable(w, r, err)
+		return nil
+	}
+	if why := p.Users.Admission(who.User); why != user.Admitted {
+		p.turnAway(w, r, why)
+		return nil
+	}
+	return p.pass(w, r, creds, who, next)
+}
+
+// pass hands the request on with the identity headers. It ends with the session.
+func (p *Portal) pass(w http.ResponseWriter, r *http.Request, creds credentials, who *Principal, next Next) error {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	release := p.Sessions.Track(who.Session.ID, cancel)
+	defer release()
+	p.setHeaders(r.Header, who)
+	return next(w, r.WithContext(&gateContext{Context: ctx, credentials: creds}), who)
+}
+
+// setHeaders sets the identity headers that have a value.
+func (p *Portal) setHeaders(h http.Header, who *Principal) {
+	values := make([]string, len(p.Headers)) // one allocation for all
+	for i, header := range p.Headers {
+		if v := who.headerValue(header.Field); v != "" {
+			values[i] = v
+			h[http.CanonicalHeaderKey(header.Name)] = values[i : i+1 : i+1]
+		}
+	}
+}
+
+// gateContext marks a request that a gate has scrubbed. A second gate on its way
+// must not scrub it again: the headers are the first one's, and the cookies gone.
+type gateContext struct {
+	context.Context //nolint:containedctx // it is a context
+	credentials     credentials
+}
+
+type gateKey struct{}
+
+// Value implements context.Context.
+func (g *gateContext) Value(key any) any {
+	if key == (gateKey{}) {
+		return g
+	}
+	return g.Context.Value(key)
+}
+
+func (p *Portal) credentials(r *http.Request) credentials {
+	if g, ok := r.Context().Value(gateKey{}).(*gateContext); ok {
+		return g.credentials
+	}
+	return p.scrubber.scrub(r)
+}
+
+// identify returns who a request comes from. The error is session.ErrInvalid
+// where nobody is signed in; every other means that it cannot be known.
+func (p *Portal) identify(ctx context.Context, c credentials) (*Principal, error) {
+	for _, cookie := range c.sessions {
+		if cookie == "" {
+			break
+		}
+		s, err := p.Sessions.Check(ctx, cookie)
+		if errors.Is(err, session.ErrInvalid) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		u, err := p.Users.Get(ctx, s.UserID)
+		if errors.Is(err, user.ErrNotFound) {
+			continue
+		}
+		return &Principal{Session: s, User: u}, err
+	}
+	return nil, session.ErrInvalid
+}
+
+// askToSignIn answers a request without a session: a person gets the login page
+// in place, a script is told where it is.
+func (p *Portal) askToSignIn(w http.ResponseWriter, r *http.Request) {
+	if isNavigation(r) {
+		_, u := p.Original(r)
+		p.showLogin(w, r, http.StatusUnauthorized, u.RequestURI())
+		return
+	}
+	writeJSON(w, http.StatusUnauthorized, apiError{
+		Error: "login_required", Message: "sign in at login_url, then repeat the request",
+		LoginURL: p.origin(r) + p.Prefix + "/login",
+	})
+}
+
+func (p *Portal) showLogin(w http.ResponseWriter, r *http.Request, status int, returnTo string) {
+	methods := make([]string, 0, len(p.Offers))
+	for _, o := range p.Offers {
+		methods = append(methods, o.Method)
+	}
+	p.pages.Login(w, r, status, page.Login{ReturnTo: localPath(returnTo), Methods: methods})
+}
+
+// turnAway answers a person who is signed in and may not enter.
+func (p *Portal) turnAway(w http.ResponseWriter, r *http.Request, why user.Admission) {
+	kind, message := page.Disabled, "an operator has disabled this user"
+	if why == user.AwaitingApproval {
+		kind, message = page.Pending, "this user awaits an operator's approval"
+	}
+	if isNavigation(r) {
+		p.pages.Notice(w, r, http.StatusForbidden, kind)
+		return
+	}
+	writeJSON(w, http.StatusForbidden, apiError{Error: "not_admitted", Reason: string(why), Message: message})
+}
+
+// unavailable answers while it cannot be known who a request comes from.
+func (p *Portal) unavailable(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() == nil {
+		p.warnings.do("store", func() {
+			p.Log.Error("store unavailable; signed-in users may be refused until it is back", zap.Error(err))
+		})
+	}
+	setRetryAfter(w, retryOutage)
+	if isNavigation(r) {
+		p.pages.Notice(w, r, http.StatusServiceUnavailable, page.Unavailable)
+		return
+	}
+	writeError(w, http.StatusServiceUnavailable, "store_unavailable", "the gateway cannot check sessions right now: try again shortly")
+}
+
+// isNavigation says whether the answer is for a person to look at.
+func isNavigation(r *http.Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead || r.Header.Get("Upgrade") != "" {
+		return false
+	}
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
+		dest := r.Header.Get("Sec-Fetch-Dest")
+		return mode == "navigate" && (dest == "" || dest == "document")
+	}
+	return strings.Contains(r.Header.Get("Accept"), "text/html")
+}

@@ -1,0 +1,257 @@
+// Copyright 2026 the caddy-wechat authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package portal is the gateway as plain net/http: the gate, which lets a
+// request through to the site or not, and the portal, the endpoints under the
+// prefix where visitors sign in and out and WeChat delivers its messages.
+package portal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-wechat/caddy-wechat/login"
+	"github.com/caddy-wechat/caddy-wechat/portal/page"
+	"github.com/caddy-wechat/caddy-wechat/session"
+	"github.com/caddy-wechat/caddy-wechat/store"
+	"github.com/caddy-wechat/caddy-wechat/user"
+	"github.com/caddy-wechat/caddy-wechat/wechat"
+)
+
+// DefaultPrefix is the path below which the portal's endpoints are.
+const DefaultPrefix = "/_wechat"
+
+// Config is all that a Portal needs.
+type Config struct {
+	// Title is what visitors see as the name of the site.
+	Title string
+	// Prefix begins the paths of the portal's endpoints.
+	Prefix string
+	// Origins are the site's own, such as "https://example.com": one for each
+	// host by which it is reached. All have the same scheme. No link is built
+	// from anything else.
+	Origins []string
+	// Offers are the ways to sign in, in the order shown.
+	Offers []Offer
+	// Selects says which requests need a session; nil means all.
+	Selects func(*http.Request) bool
+	// Optional lets requests without a session pass, without identity headers.
+	Optional bool
+	// Headers are the identity headers; see DefaultHeaders.
+	Headers []Header
+	// Cookie names the session cookie, without a prefix; CookieDomain extends
+	// it to the subdomains of a domain.
+	Cookie, CookieDomain string
+
+	Login    *login.Service
+	Sessions *session.Manager
+	Users    *user.Directory
+	// Accounts are those whose pushes are accepted here, by app id.
+	Accounts map[string]Account
+	// Store keeps the answers to pushes, and is what healthz asks.
+	Store store.Store
+	// Limits bound what one client may do.
+	Limits Limits
+
+	// ClientAddr says from which address a request comes.
+	ClientAddr func(*http.Request) netip.Addr
+	// Original is the method and URL of a request before anything rewrote it.
+	Original func(*http.Request) (method string, u *url.URL)
+	Log      *zap.Logger
+	// Count is told of what is worth a metric.
+	Count func(event, account, result string)
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Offer is one way to sign in: a method, by an account.
+type Offer struct{ Method, AppID string }
+
+// Account is how the pushes of one account are read and answered.
+type Account struct {
+	Receiver *wechat.Receiver
+	Replies  login.Replies
+}
+
+// Limits are rates for each client address.
+type Limits struct {
+	Attempts Rate // new attempts
+	Confirms Rate // requests of the page behind the link in the chat
+	Pushes   Rate // deliveries of WeChat's
+}
+
+// Portal serves one site.
+type Portal struct {
+	Config
+	pages    *page.Pages
+	scrubber scrubber
+	cookies  cookies
+	mux      *http.ServeMux
+	hosts    map[string]string // origin by host name
+	limits   struct{ attempts, confirms, pushes *limiter }
+	warnings *throttle
+
+	closed    chan struct{}
+	closeOnce sync.Once
+}
+
+// New returns a Portal, or what is wrong with its configuration.
+func New(c Config) (*Portal, error) {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Count == nil {
+		c.Count = func(string, string, string) {}
+	}
+	hosts, err := originsByHost(c.Origins)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPrefix(c.Prefix); err != nil {
+		return nil, err
+	}
+	p := &Portal{
+		Config:   c,
+		pages:    page.New(page.Site{Title: c.Title, Prefix: c.Prefix}),
+		cookies:  newCookies(c.Cookie, c.CookieDomain, strings.HasPrefix(c.Origins[0], "https:")),
+		hosts:    hosts,
+		warnings: newThrottle(c.Now),
+		closed:   make(chan struct{}),
+	}
+	p.scrubber = scrubber{session: unprefixed(p.cookies.session), browser: unprefixed(p.cookies.browser)}
+	for _, h := range c.Headers {
+		p.scrubber.names = append(p.scrubber.names, fold(h.Name))
+	}
+	p.limits.attempts = newLimiter(c.Limits.Attempts)
+	p.limits.confirms = newLimiter(c.Limits.Confirms)
+	p.limits.pushes = newLimiter(c.Limits.Pushes)
+	p.mux = p.routes()
+	return p, nil
+}
+
+// Close ends the event streams and long polls that are open. Browsers come back
+// to whoever serves the site then; their attempts are in the store.
+func (p *Portal) Close() { p.closeOnce.Do(func() { close(p.closed) }) }
+
+func originsByHost(origins []string) (map[string]string, error) {
+	if len(origins) == 0 {
+		return nil, errors.New("the site has no address of its own: set public_url")
+	}
+	hosts := make(map[string]string, len(origins))
+	for _, origin := range origins {
+		u, err := url.Parse(origin)
+		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.Scheme+"://"+u.Host != origin {
+			return nil, fmt.Errorf("public_url %q is not an origin: write it like https://example.com", origin)
+		}
+		hosts[strings.ToLower(u.Hostname())] = origin
+	}
+	return hosts, nil
+}
+
+func checkPrefix(prefix string) error {
+	u, err := url.Parse(prefix)
+	if err != nil || len(prefix) < 2 || u.EscapedPath() != prefix || u.Path != prefix || !canonical(prefix) || strings.HasSuffix(prefix, "/") {
+		return fmt.Errorf("prefix %q cannot be used: write a plain path like %s", prefix, DefaultPrefix)
+	}
+	return nil
+}
+
+// origin is the site's own origin for a request. The Host header chooses among
+// those that are configured and cannot add to them.
+func (p *Portal) origin(r *http.Request) string {
+	host := r.Host
+	if u, err := url.Parse("//" + host); err == nil {
+		host = u.Hostname()
+	}
+	if o, ok := p.hosts[strings.ToLower(host)]; ok {
+		return o
+	}
+	return p.Origins[0]
+}
+
+// routes are the portal's endpoints.
+func (p *Portal) routes() *http.ServeMux {
+	mux := http.NewServeMux()
+	handle := func(method, path string, h http.HandlerFunc) {
+		mux.HandleFunc(method+" "+p.Prefix+path, h)
+	}
+	handle("GET", "/login", p.loginPage)
+	handle("GET", "/assets/{name}", p.asset)
+	handle("POST", "/attempts", p.sameOrigin(p.beginAttempt))
+	handle("GET", "/attempts/{id}", p.showAttempt)
+	handle("GET", "/attempts/{id}/events", p.streamAttempt)
+	handle("DELETE", "/attempts/{id}", p.sameOrigin(p.cancelAttempt))
+	handle("POST", "/attempts/{id}/session", p.sameOrigin(p.openSession))
+	handle("GET", "/me", p.me)
+	handle("GET", "/logout", p.logoutPage)
+	handle("POST", "/logout", p.sameOriginForm(p.logout))
+	handle("GET", "/confirm/{token}", p.confirmPage)
+	handle("POST", "/confirm/{token}", p.sameOriginForm(p.confirm))
+	handle("GET", "/push/{app_id}", p.verifyPushURL)
+	handle("POST", "/push/{app_id}", p.push)
+	handle("GET", "/healthz", p.health)
+	return mux
+}
+
+// endpoint says whether the request is for the portal, and not for the site.
+func (p *Portal) endpoint(u *url.URL) bool {
+	return strings.HasPrefix(u.Path, p.Prefix) && (len(u.Path) == len(p.Prefix) || u.Path[len(p.Prefix)] == '/')
+}
+
+// serveEndpoint answers a request for the portal. Only the one plain spelling of
+// a path leads to an endpoint.
+func (p *Portal) serveEndpoint(w http.ResponseWriter, r *http.Request, method string, u *url.URL, c credentials) {
+	if u.RawPath != "" || !canonical(u.Path) {
+		p.notFound(w, r)
+		return
+	}
+	r = r.WithContext(context.WithValue(r.Context(), credentialsKey{}, c))
+	r.Method, r.URL = method, u
+	if _, pattern := p.mux.Handler(r); pattern == "" {
+		p.unknownEndpoint(w, r)
+		return
+	}
+	p.mux.ServeHTTP(w, r)
+}
+
+// unknownEndpoint tells a wrong method from a wrong path.
+func (p *Portal) unknownEndpoint(w http.ResponseWriter, r *http.Request) {
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
+		probe := &http.Request{Method: method, URL: r.URL, Host: r.Host}
+		if _, pattern := p.mux.Handler(probe); pattern != "" {
+			allowed = append(allowed, method)
+		}
+	}
+	if len(allowed) == 0 {
+		p.notFound(w, r)
+		return
+	}
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	writeError(w, http.StatusMethodNotAllowed, "method_not_allowed", "this endpoint takes "+strings.Join(allowed, " and "))
+}
+
+func (p *Portal) notFound(w http.ResponseWriter, r *http.Request) {
+	if isNavigation(r) {
+		p.pages.Notice(w, r, http.StatusNotFound, page.NotFound)
+		return
+	}
+	writeError(w, http.StatusNotFound, "not_found", "there is no such endpoint")
+}
+
+// credentialsKey is under which a request to the portal carries what scrub took out of it.
+type credentialsKey struct{}
+
+func credentialsOf(r *http.Request) credentials {
+	c, _ := r.Context().Value(credentialsKey{}).(credentials)
+	return c
+}

@@ -1,0 +1,185 @@
+// Copyright 2026 the caddy-wechat authors
+// SPDX-License-Identifier: Apache-2.0
+
+package portal
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// userPrefix begins the names of identity headers, folded as fold does.
+const userPrefix = "x-user-"
+
+// maxCredentials bounds how many cookies of one name are looked at.
+const maxCredentials = 4
+
+// credentials are the values of this gateway's cookies.
+type credentials struct {
+	sessions [maxCredentials]string
+	browser  string
+}
+
+// scrubber takes out of a request what only this gateway may say.
+type scrubber struct {
+	// names are the configured identity headers, folded.
+	names []string
+	// session and browser are the cookies' names without a prefix.
+	session, browser string
+}
+
+// scrub removes every header that an upstream could take for one of the
+// gateway's, the mention of such in Connection and Trailer, and the gateway's
+// cookies, whose values it returns.
+func (s *scrubber) scrub(r *http.Request) credentials {
+	for name := range r.Header {
+		if s.managed(name) {
+			delete(r.Header, name)
+		}
+	}
+	s.scrubList(r.Header, "Connection")
+	s.scrubList(r.Header, "Trailer")
+	s.scrubTrailer(r)
+	return s.takeCookies(r.Header)
+}
+
+// managed says whether a header of this name belongs to the gateway, in any
+// spelling that CGI, WSGI, Rack, PHP or nginx would fold to it.
+func (s *scrubber) managed(name string) bool {
+	if len(name) >= len(userPrefix) && equalFolded(name[:len(userPrefix)], userPrefix) {
+		return true
+	}
+	for _, own := range s.names {
+		if len(own) == len(name) && equalFolded(name, own) {
+			return true
+		}
+	}
+	return false
+}
+
+// equalFolded compares name, case folded and with "_" and "." read as "-", with
+// folded, which is as long.
+func equalFolded(name, folded string) bool {
+	for i := range len(name) {
+		if foldByte(name[i]) != folded[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func foldByte(c byte) byte {
+	switch {
+	case c == '_' || c == '.':
+		return '-'
+	case 'A' <= c && c <= 'Z':
+		return c + 'a' - 'A'
+	default:
+		return c
+	}
+}
+
+func fold(name string) string {
+	folded := make([]byte, len(name))
+	for i := range folded {
+		folded[i] = foldByte(name[i])
+	}
+	return string(folded)
+}
+
+// scrubList takes managed names out of a header that lists header names: as
+// hop-by-hop headers the next proxy would drop those that we set.
+func (s *scrubber) scrubList(h http.Header, header string) {
+	lines := h[header]
+	if len(lines) == 0 || !slices.ContainsFunc(lines, s.listsManaged) {
+		return
+	}
+	kept := make([]string, 0, len(lines))
+	for _, line := range lines {
+		tokens := slices.DeleteFunc(strings.Split(line, ","), func(t string) bool { return s.managed(strings.TrimSpace(t)) })
+		if len(tokens) > 0 {
+			kept = append(kept, strings.Join(tokens, ","))
+		}
+	}
+	h[header] = kept
+	if len(kept) == 0 {
+		delete(h, header)
+	}
+}
+
+func (s *scrubber) listsManaged(line string) bool {
+	for token := range strings.SplitSeq(line, ",") {
+		if s.managed(strings.TrimSpace(token)) {
+			return true
+		}
+	}
+	return false
+}
+
+// scrubTrailer hides trailers of managed names. The server will fill whatever
+// the client sends, announced or not, into the map that it announced them in, so
+// the request gets one that the server does not know.
+func (s *scrubber) scrubTrailer(r *http.Request) {
+	if r.Trailer == nil {
+		return
+	}
+	kept := make(http.Header, len(r.Trailer))
+	for name, values := range r.Trailer {
+		if !s.managed(name) {
+			kept[name] = values
+		}
+	}
+	r.Trailer = kept
+}
+
+// takeCookies removes the gateway's cookies and returns their values.
+func (s *scrubber) takeCookies(h http.Header) (c credentials) {
+	lines := h["Cookie"]
+	if !slices.ContainsFunc(lines, s.mentionsCookie) {
+		return c
+	}
+	kept := make([]string, 0, len(lines))
+	found := 0
+	for _, line := range lines {
+		var rest strings.Builder
+		for pair := range strings.SplitSeq(line, ";") {
+			name, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
+			switch strings.TrimSpace(unprefixed(name)) {
+			case s.session:
+				if found < maxCredentials {
+					c.sessions[found] = strings.Trim(value, `"`)
+					found++
+				}
+			case s.browser:
+				c.browser = value
+			default:
+				if rest.Len() > 0 {
+					rest.WriteString("; ")
+				}
+				rest.WriteString(strings.TrimSpace(pair))
+			}
+		}
+		if rest.Len() > 0 {
+			kept = append(kept, rest.String())
+		}
+	}
+	h["Cookie"] = kept
+	if len(kept) == 0 {
+		delete(h, "Cookie")
+	}
+	return c
+}
+
+// mentionsCookie is a quick look: most requests on a site carry none of ours.
+func (s *scrubber) mentionsCookie(line string) bool {
+	return strings.Contains(line, s.session) || strings.Contains(line, s.browser)
+}
+
+// unprefixed is a cookie's name without the prefix that browsers enforce.
+func unprefixed(name string) string {
+	if rest, ok := strings.CutPrefix(name, hostPrefix); ok {
+		return rest
+	}
+	return strings.TrimPrefix(name, securePrefix)
+}

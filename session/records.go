@@ -1,0 +1,218 @@
+// Copyright 2026 the caddy-wechat authors
+// SPDX-License-Identifier: Apache-2.0
+
+package session
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/store"
+	"github.com/caddy-wechat/caddy-wechat/store/record"
+)
+
+const (
+	// cachedSessions bounds how many sessions are kept in memory, at roughly 1 KiB each.
+	cachedSessions = 50_000
+	// touchQueue bounds how many "last seen" updates may wait to be written. One
+	// that finds the queue full is tried again by a later request.
+	touchQueue = 1024
+	// touchTimeout bounds one "last seen" update.
+	touchTimeout = 5 * time.Second
+	// ownerPrefix begins the keys that list the sessions of a user.
+	ownerPrefix = "session-of:"
+	listPage    = 100
+)
+
+// live is a Session and the moment it was last used on this node.
+type live struct {
+	Session
+	seen atomic.Int64 // Unix nanoseconds
+}
+
+// Records holds the sessions of one store. It outlives the configurations that
+// use it, and with it the cache and the open connections of each session.
+type Records struct {
+	store store.Store
+	set   *record.Set[live]
+	now   func() time.Time
+	open  openConns
+
+	touches chan touch
+	stop    context.CancelFunc
+	done    chan struct{}
+}
+
+type touch struct {
+	id   string
+	seen time.Time
+	ttl  time.Duration
+}
+
+// NewRecords returns the sessions kept in s. now is the clock; nil means time.Now.
+// Close stops its goroutine.
+func NewRecords(s store.Store, now func() time.Time) *Records {
+	if now == nil {
+		now = time.Now
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	r := &Records{
+		store:   s,
+		set:     record.New[live](record.Config{Store: s, Kind: "session", Size: cachedSessions, Now: now}),
+		now:     now,
+		touches: make(chan touch, touchQueue),
+		stop:    stop,
+		done:    make(chan struct{}),
+	}
+	r.set.OnChange(r.open.end)
+	go r.writeTouches(ctx)
+	return r
+}
+
+// Close ends the subscription and the goroutine.
+func (r *Records) Close() {
+	r.stop()
+	<-r.done
+	r.set.Close()
+}
+
+// writeTouches records in the store when sessions were last seen, behind the
+// requests that saw them.
+func (r *Records) writeTouches(ctx context.Context) {
+	defer close(r.done)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case t := <-r.touches:
+			ctx, cancel := context.WithTimeout(ctx, touchTimeout)
+			// A failure costs nothing: the next request that finds the
+			// session unseen for long enough tries again.
+			_ = r.set.UpdateQuietly(ctx, t.id, t.ttl, func(l *live) (bool, error) {
+				if !t.seen.After(l.LastSeenAt) {
+					return false, nil
+				}
+				l.LastSeenAt = t.seen
+				return true, nil
+			})
+			cancel()
+		}
+	}
+}
+
+// add writes a new session. The list of the user's sessions comes first: a
+// crash in between leaves an entry without a session, which List ignores, and
+// never a session that "sign out everywhere" would miss.
+func (r *Records) add(ctx context.Context, s Session, ttl time.Duration) error {
+	if err := r.store.Set(ctx, ownerKey(s.UserID, s.ID), nil, s.ExpiresAt.Sub(r.now())); err != nil {
+		return err
+	}
+	_, err := r.set.Create(ctx, s.ID, &live{Session: s}, ttl)
+	return err
+}
+
+// Revoke ends a session on every node and closes the connections it opened. It
+// says whether there was such a session.
+func (r *Records) Revoke(ctx context.Context, id string) (bool, error) {
+	l, found, err := r.set.Get(ctx, id, 0)
+	if err != nil {
+		return false, err
+	}
+	if _, err := r.set.Delete(ctx, id); err != nil {
+		return false, err
+	}
+	r.open.end(id)
+	if found {
+		_, err = r.store.Delete(ctx, ownerKey(l.UserID, id))
+	}
+	return found, err
+}
+
+// RevokeUser ends all sessions of a user and says how many there were.
+func (r *Records) RevokeUser(ctx context.Context, userID string) (int, error) {
+	n := 0
+	err := r.eachOf(ctx, userID, func(id string) error {
+		existed, err := r.set.Delete(ctx, id)
+		if err != nil {
+			return err
+		}
+		if existed {
+			n++
+		}
+		r.open.end(id)
+		_, err = r.store.Delete(ctx, ownerKey(userID, id))
+		return err
+	})
+	return n, err
+}
+
+// eachOf calls fn with the id of each session of a user.
+func (r *Records) eachOf(ctx context.Context, userID string, fn func(id string) error) error {
+	prefix := ownerKey(userID, "")
+	for cursor := ""; ; {
+		items, next, err := r.store.List(ctx, prefix, cursor, listPage)
+		if err != nil {
+			return err
+		}
+		for _, item := range items {
+			if err := fn(strings.TrimPrefix(item.Key, prefix)); err != nil {
+				return err
+			}
+		}
+		if next == "" {
+			return nil
+		}
+		cursor = next
+	}
+}
+
+func ownerKey(userID, id string) string { return ownerPrefix + userID + ":" + id }
+
+// Track calls end when the session ends, until release is called. It is how a
+// WebSocket that a session opened is closed with it.
+func (r *Records) Track(id string, end func()) (release func()) {
+	return r.open.add(id, end)
+}
+
+// openConns are the requests in progress, by session.
+type openConns struct {
+	mu  sync.Mutex
+	all map[string]map[*func()]struct{}
+}
+
+func (o *openConns) add(id string, end func()) (release func()) {
+	p := &end
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.all == nil {
+		o.all = make(map[string]map[*func()]struct{})
+	}
+	conns := o.all[id]
+	if conns == nil {
+		conns = make(map[*func()]struct{}, 1)
+		o.all[id] = conns
+	}
+	conns[p] = struct{}{}
+	return func() { o.remove(id, p) }
+}
+
+func (o *openConns) remove(id string, p *func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	conns := o.all[id]
+	delete(conns, p)
+	if len(conns) == 0 {
+		delete(o.all, id)
+	}
+}
+
+func (o *openConns) end(id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for p := range o.all[id] {
+		(*p)()
+	}
+}

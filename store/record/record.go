@@ -1,0 +1,301 @@
+// Copyright 2026 the caddy-wechat authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package record keeps one kind of JSON record in a store, and in memory as long
+// as the store's notices say that what is in memory is true. It is what lets a
+// signed-in request pass without asking the store.
+package record
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/caddy-wechat/caddy-wechat/store"
+)
+
+const (
+	// loadTimeout bounds how long a request waits for the store.
+	loadTimeout = time.Second
+	// retryAfter is how long a failed store is left alone before a request
+	// tries it again; until then all are answered from memory or refused at once.
+	retryAfter = time.Second
+)
+
+// Config says which records a Set keeps.
+type Config struct {
+	Store store.Store
+	// Kind names the records: it begins their keys and is the topic of their notices.
+	Kind string
+	// Size bounds how many records are kept in memory.
+	Size int
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Set keeps the records of one kind. T is decoded from JSON; what Get returns is
+// shared and must not be changed.
+type Set[T any] struct {
+	store  store.Store
+	prefix string
+	topic  string
+	now    func() time.Time
+	cache  *otter.Cache[string, *entry[T]]
+	flight singleflight.Group
+	cancel func()
+
+	// mu orders the arrival of notices and the caching of what was read before them.
+	mu       sync.Mutex
+	notices  uint64 // how many arrived
+	onChange []func(id string)
+
+	// health is nil while notices flow.
+	health atomic.Pointer[outage]
+	// down holds the Unix nanoseconds of the store's last failure.
+	down atomic.Int64
+}
+
+// outage is a time without notices.
+type outage struct{ since time.Time }
+
+// entry is one record and the moment when the store last vouched for it.
+type entry[T any] struct {
+	value *T
+	read  time.Time
+	// outage is the outage during which the record was read, if any: a record
+	// of this outage or of an older one is not kept true by notices.
+	outage *outage
+}
+
+// New returns a Set. Close ends its subscription.
+func New[T any](c Config) *Set[T] {
+	s := &Set[T]{
+		store:  c.Store,
+		prefix: c.Kind + ":",
+		topic:  c.Kind,
+		now:    c.Now,
+		cache:  otter.Must(&otter.Options[string, *entry[T]]{MaximumSize: c.Size}),
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	s.cancel = c.Store.Subscribe(s.topic, s.notice)
+	return s
+}
+
+// Close ends the subscription; the Set must not be used any more.
+func (s *Set[T]) Close() { s.cancel() }
+
+// OnChange calls fn with the id of each record that has been changed or deleted,
+// on any node. fn must return quickly.
+func (s *Set[T]) OnChange(fn func(id string)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onChange = append(s.onChange, fn)
+}
+
+// Get returns the record, or found == false. A record in memory that notices
+// keep true costs no call of the store. Where the store fails, a record that
+// was known to be true within the last grace still serves; else the error wraps
+// store.ErrUnavailable.
+func (s *Set[T]) Get(ctx context.Context, id string, grace time.Duration) (value *T, found bool, err error) {
+	e, cached := s.cache.GetIfPresent(id)
+	health := s.health.Load()
+	if cached && health == nil && e.outage == nil {
+		return e.value, true, nil
+	}
+	value, found, err = s.load(ctx, id)
+	if err != nil && cached && errors.Is(err, store.ErrUnavailable) && s.now().Sub(vouched(e, health)) <= grace {
+		return e.value, true, nil
+	}
+	return value, found, err
+}
+
+// Reload is Get without regard to what is in memory.
+func (s *Set[T]) Reload(ctx context.Context, id string) (value *T, found bool, err error) {
+	return s.load(ctx, id)
+}
+
+// vouched is the last moment at which e was known to be true: notices kept it so
+// until they were lost.
+func vouched[T any](e *entry[T], health *outage) time.Time {
+	if e.outage == nil && health != nil && health.since.After(e.read) {
+		return health.since
+	}
+	return e.read
+}
+
+// load reads the record from the store, once for all who ask at the same time.
+func (s *Set[T]) load(ctx context.Context, id string) (*T, bool, error) {
+	if s.now().UnixNano()-s.down.Load() < int64(retryAfter) {
+		return nil, false, fmt.Errorf("reading %s %w: it failed less than %v ago", s.topic, store.ErrUnavailable, retryAfter)
+	}
+	// The read outlives a visitor who gives up: others may wait for it.
+	ch := s.flight.DoChan(id, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
+		defer cancel()
+		return s.read(ctx, id)
+	})
+	select {
+	case <-ctx.Done():
+		return nil, false, ctx.Err()
+	case r := <-ch:
+		if r.Err != nil {
+			return nil, false, r.Err
+		}
+		v, _ := r.Val.(*T)
+		return v, v != nil, nil
+	}
+}
+
+// read reads and caches the record; nil means that there is none.
+func (s *Set[T]) read(ctx context.Context, id string) (*T, error) {
+	before, health := s.seen()
+	raw, found, err := s.store.Get(ctx, s.prefix+id)
+	switch {
+	case err != nil:
+		s.down.Store(s.now().UnixNano())
+		if !errors.Is(err, store.ErrUnavailable) { // our own time-out
+			err = fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+		}
+		return nil, fmt.Errorf("reading %s: %w", s.topic, err)
+	case !found:
+		s.cache.Invalidate(id)
+		return nil, nil //nolint:nilnil // load turns nil into found == false
+	}
+	v, err := s.decode(raw)
+	if err != nil {
+		return nil, err
+	}
+	s.keep(id, &entry[T]{value: v, read: s.now(), outage: health}, before)
+	return v, nil
+}
+
+func (s *Set[T]) decode(raw []byte) (*T, error) {
+	v := new(T)
+	if err := json.Unmarshal(raw, v); err != nil {
+		return nil, fmt.Errorf("decoding %s: %w", s.topic, err)
+	}
+	return v, nil
+}
+
+func (s *Set[T]) seen() (notices uint64, health *outage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.notices, s.health.Load()
+}
+
+// keep caches e unless a notice has come since the record was read: the notice
+// may have been about it.
+func (s *Set[T]) keep(id string, e *entry[T], noticesBefore uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.notices == noticesBefore {
+		s.cache.Set(id, e)
+	}
+}
+
+// notice is told by the store what other writers have done.
+func (s *Set[T]) notice(n store.Notice) {
+	s.mu.Lock()
+	s.notices++
+	switch n.Kind {
+	case store.Lost:
+		s.health.CompareAndSwap(nil, &outage{since: s.now()})
+	case store.Restored:
+		// What changed in between is unknown: everything is read anew.
+		s.cache.InvalidateAll()
+		s.health.Store(nil)
+	case store.Message:
+		s.cache.Invalidate(n.Payload)
+	}
+	fns := s.onChange
+	s.mu.Unlock()
+	if n.Kind == store.Message {
+		for _, fn := range fns {
+			fn(n.Payload)
+		}
+	}
+}
+
+// Create writes a new record, and says whether there was none of that id.
+func (s *Set[T]) Create(ctx context.Context, id string, v *T, ttl time.Duration) (bool, error) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return false, fmt.Errorf("encoding %s: %w", s.topic, err)
+	}
+	created, err := s.store.Create(ctx, s.prefix+id, raw, ttl)
+	if err != nil {
+		return false, fmt.Errorf("creating %s: %w", s.topic, err)
+	}
+	return created, nil
+}
+
+// Update changes a record in one atomic step and tells all nodes. change gets a
+// copy of its own and says whether to write it; it is not called where there is
+// no record, and may be called more than once. The record as it now is is
+// returned, nil where there is none.
+func (s *Set[T]) Update(ctx context.Context, id string, ttl time.Duration, change func(*T) (write bool, err error)) (*T, error) {
+	v, wrote, err := s.update(ctx, id, ttl, change)
+	if err != nil || !wrote {
+		return v, err
+	}
+	return v, s.publish(ctx, id)
+}
+
+// UpdateQuietly is Update for changes that other nodes need not hear of.
+func (s *Set[T]) UpdateQuietly(ctx context.Context, id string, ttl time.Duration, change func(*T) (write bool, err error)) error {
+	_, _, err := s.update(ctx, id, ttl, change)
+	return err
+}
+
+func (s *Set[T]) update(ctx context.Context, id string, ttl time.Duration, change func(*T) (bool, error)) (v *T, wrote bool, err error) {
+	err = s.store.Update(ctx, s.prefix+id, func(raw []byte, found bool) ([]byte, time.Duration, error) {
+		v, wrote = nil, false
+		if !found {
+			return nil, 0, nil
+		}
+		current, err := s.decode(raw)
+		if err != nil {
+			return nil, 0, err
+		}
+		v = current
+		if wrote, err = change(v); err != nil || !wrote {
+			return nil, 0, err
+		}
+		next, err := json.Marshal(v)
+		return next, ttl, err
+	})
+	if err != nil {
+		return nil, false, fmt.Errorf("updating %s: %w", s.topic, err)
+	}
+	return v, wrote, nil
+}
+
+// Delete removes a record, tells all nodes, and says whether it was there.
+func (s *Set[T]) Delete(ctx context.Context, id string) (bool, error) {
+	existed, err := s.store.Delete(ctx, s.prefix+id)
+	if err != nil {
+		return false, fmt.Errorf("deleting %s: %w", s.topic, err)
+	}
+	return existed, s.publish(ctx, id)
+}
+
+func (s *Set[T]) publish(ctx context.Context, id string) error {
+	// This node must not wait for the round trip.
+	s.mu.Lock()
+	s.notices++
+	s.cache.Invalidate(id)
+	s.mu.Unlock()
+	if err := s.store.Publish(ctx, s.topic, id); err != nil {
+		return fmt.Errorf("announcing %s: %w", s.topic, err)
+	}
+	return nil
+}

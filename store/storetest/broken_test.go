@@ -1,0 +1,277 @@
+// Copyright 2026 the caddy-wechat authors
+// SPDX-License-Identifier: Apache-2.0
+
+package storetest
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/store"
+)
+
+// faulty is a store with some of its methods replaced.
+type faulty struct {
+	*reference
+	get       func(ctx context.Context, key string) ([]byte, bool, error)
+	set       func(ctx context.Context, key string, value []byte, ttl time.Duration) error
+	create    func(ctx context.Context, key string, value []byte, ttl time.Duration) (bool, error)
+	take      func(ctx context.Context, key string) ([]byte, bool, error)
+	update    func(ctx context.Context, key string, change func([]byte, bool) ([]byte, time.Duration, error)) error
+	remove    func(ctx context.Context, key string) (bool, error)
+	list      func(ctx context.Context, prefix, cursor string, limit int) ([]store.Item, string, error)
+	publish   func(ctx context.Context, topic, payload string) error
+	subscribe func(topic string, fn func(store.Notice)) func()
+	ping      func(ctx context.Context) error
+}
+
+func newFaulty(r *reference) *faulty {
+	return &faulty{
+		reference: r, get: r.Get, set: r.Set, create: r.Create, take: r.Take, update: r.Update,
+		remove: r.Delete, list: r.List, publish: r.Publish, subscribe: r.Subscribe, ping: r.Ping,
+	}
+}
+
+func (f *faulty) Get(ctx context.Context, key string) ([]byte, bool, error) { return f.get(ctx, key) }
+
+func (f *faulty) Set(ctx context.Context, key string, value []byte, ttl time.Duration) error {
+	return f.set(ctx, key, value, ttl)
+}
+
+func (f *faulty) Create(ctx context.Context, key string, value []byte, ttl time.Duration) (bool, error) {
+	return f.create(ctx, key, value, ttl)
+}
+
+func (f *faulty) Take(ctx context.Context, key string) ([]byte, bool, error) { return f.take(ctx, key) }
+
+func (f *faulty) Update(ctx context.Context, key string, change func([]byte, bool) ([]byte, time.Duration, error)) error {
+	return f.update(ctx, key, change)
+}
+
+func (f *faulty) Delete(ctx context.Context, key string) (bool, error) { return f.remove(ctx, key) }
+
+func (f *faulty) List(ctx context.Context, prefix, cursor string, limit int) ([]store.Item, string, error) {
+	return f.list(ctx, prefix, cursor, limit)
+}
+
+func (f *faulty) Publish(ctx context.Context, topic, payload string) error {
+	return f.publish(ctx, topic, payload)
+}
+
+func (f *faulty) Subscribe(topic string, fn func(store.Notice)) func() { return f.subscribe(topic, fn) }
+
+func (f *faulty) Ping(ctx context.Context) error { return f.ping(ctx) }
+
+var brokenStores = []struct {
+	name  string
+	check string
+	wrap  func(r *reference) store.Store
+}{
+	{"empty value taken for absent", "Set_AnyBytesAndEmptyValue", func(r *reference) store.Store {
+		f := newFaulty(r)
+		f.get = func(ctx context.Context, key string) ([]byte, bool, error) {
+			value, found, err := r.Get(ctx, key)
+			return value, found && len(value) > 0, err
+		}
+		return f
+	}},
+	{"ttl ignored", "TTL_EntryExpires", func(r *reference) store.Store {
+		f := newFaulty(r)
+		f.set = func(ctx context.Context, key string, value []byte, _ time.Duration) error {
+			return r.Set(ctx, key, value, 0)
+		}
+		return f
+	}},
+	{"create checks, then writes", "Create_OneOfManyWins", func(r *reference) store.Store {
+		f := newFaulty(r)
+		f.create = func(ctx context.Context, key string, value []byte, ttl time.Duration) (bool, error) {
+			if _, found, err := r.Get(ctx, key); found || err != nil {
+				return false, err
+			}
+			yield()
+			return true, r.Set(ctx, key, value, ttl)
+		}
+		return f
+	}},
+	{"take reads, then deletes", "Take_OneOfManyWins", func(r *reference) store.Store {
+		f := newFaulty(r)
+		f.take = func(ctx context.Context, key string) ([]byte, bool, error) {
+			value, found, err := r.Get(ctx, key)
+			yield()
+			if err == nil {
+				_, err = r.Delete(ctx, key)
+			}
+			return value, found, err
+		}
+		return f
+	}},
+	{"update reads, then writes", "Update_CountsEveryIncrement", func(r *reference) store.Store {
+		f := newFaulty(r)
+		f.update = func(ctx context.Context, key string, change func([]byte, bool) ([]byte, time.Duration, error)) error {
+			value, found, err := r.Get(ctx, key)
+			if err != nil {
+				return err
+			}
+			next, ttl, err := change(value, found)
+			if err != nil || next == nil {
+				return err
+			}
+			yield()
+			return r.Set(ctx, key, next, ttl)
+		}
+		return f
+	}},
+	{"nil next resets the ttl", "Update_NilLeavesValueAndTTL", func(r *reference) store.Store {
+		f := newFaulty(r)
+		f.update = func(ctx context.Context, key string, change func([]byte, bool) ([]byte, time.Duration, error)) error {
+			return r.Update(ctx, key, func(current []byte, found bool) ([]byte, time.Duration, error) {
+				next, ttl, err := change(current, found)
+				if next == nil && found {
+					return current, 0, err
+				}
+				return next, ttl, err
+			})
+		}
+		return f
+	}},
+	{"update's error is wrapped", "Update_ErrorLeavesValue", func(r *reference) store.Store {
+		f := newFaulty(r)
+		f.update = func(ctx context.Context, key string, change func([]byte, bool) ([]byte, time.Duration, error)) error {
+			if err := r.Update(ctx, key, change); err != nil {
+				return errors.Join(store.ErrUnavailable, err)
+			}
+			return nil
+		}
+		return f
+	}},
+	{"delete always existed", "Delete_SaysWhetherKeyExisted", func(r *reference) store.Store {
+		f := newFaulty(r)
+		f.remove = func(ctx context.Context, key string) (bool, error) {
+			_, err := r.Delete(ctx, key)
+			return true, err
+		}
+		return f
+	}},
+	{"prefix read as a pattern", "List_PrefixBoundaries", func(r *reference) store.Store {
+		f := newFaulty(r)
+		f.list = func(ctx context.Context, prefix, cursor string, limit int) ([]store.Item, string, error) {
+			prefix, _, _ = strings.Cut(prefix, "*")
+			return r.List(ctx, prefix, cursor, limit)
+		}
+		return f
+	}},
+	{"each page loses an entry", "List_EveryLimitIsComplete", func(r *reference) store.Store {
+		f := newFaulty(r)
+		f.list = func(ctx context.Context, prefix, cursor string, limit int) ([]store.Item, string, error) {
+			items, next, err := r.List(ctx, prefix, cursor, limit)
+			if next != "" {
+				next += "\x00\xff"
+				items = items[1:]
+			}
+			return items, next, err
+		}
+		return f
+	}},
+	{"cancelled caller means outage", "Context_EndedIsItsOwnError", func(r *reference) store.Store {
+		f := newFaulty(r)
+		f.get = func(ctx context.Context, key string) ([]byte, bool, error) {
+			value, found, err := r.Get(ctx, key)
+			if err != nil {
+				err = errors.Join(store.ErrUnavailable, err)
+			}
+			return value, found, err
+		}
+		return f
+	}},
+	{"topics read as patterns", "Publish_TopicsAreIsolated", func(r *reference) store.Store {
+		f := newFaulty(r)
+		f.publish = func(ctx context.Context, topic, payload string) error {
+			return r.Publish(ctx, strings.ToLower(topic), payload)
+		}
+		f.subscribe = func(topic string, fn func(store.Notice)) func() {
+			return r.Subscribe(strings.ToLower(topic), fn)
+		}
+		return f
+	}},
+	{"cancel does not wait", "Subscribe_CancelWaitsForRunningCall", func(r *reference) store.Store {
+		f := newFaulty(r)
+		f.subscribe = func(topic string, fn func(store.Notice)) func() {
+			cancel := r.Subscribe(topic, fn)
+			return func() { go cancel() }
+		}
+		return f
+	}},
+	{"messages overtake one another", "Publish_EverySubscriberInOrder", func(r *reference) store.Store {
+		f := newFaulty(r)
+		held := ""
+		f.publish = func(ctx context.Context, topic, payload string) error {
+			if payload == "10" {
+				held = payload
+				return nil
+			}
+			err := r.Publish(ctx, topic, payload)
+			if held != "" && err == nil {
+				payload, held = held, ""
+				err = r.Publish(ctx, topic, payload)
+			}
+			return err
+		}
+		return f
+	}},
+	{"ping leaves a key", "Ping_OfAWorkingStore", func(r *reference) store.Store {
+		f := newFaulty(r)
+		f.ping = func(ctx context.Context) error { return r.Set(ctx, "ping", nil, 0) }
+		return f
+	}},
+	{"expired entries still block", "TTL_ExpiredIsAbsentForEveryMethod", func(r *reference) store.Store {
+		f := newFaulty(r)
+		f.create = func(ctx context.Context, key string, value []byte, ttl time.Duration) (bool, error) {
+			r.mu.Lock()
+			_, exists := r.entries[key]
+			r.mu.Unlock()
+			if exists {
+				return false, nil
+			}
+			return r.Create(ctx, key, value, ttl)
+		}
+		return f
+	}},
+	{"largest value refused", "Sizes_MaximaAccepted", func(r *reference) store.Store {
+		f := newFaulty(r)
+		f.set = func(ctx context.Context, key string, value []byte, ttl time.Duration) error {
+			if len(value) == store.MaxValueLen {
+				return store.ErrTooLarge
+			}
+			return r.Set(ctx, key, value, ttl)
+		}
+		return f
+	}},
+	{"negative ttl taken for none", "TTL_NegativeRefused", func(r *reference) store.Store {
+		f := newFaulty(r)
+		f.set = func(ctx context.Context, key string, value []byte, ttl time.Duration) error {
+			return r.Set(ctx, key, value, max(ttl, 0))
+		}
+		return f
+	}},
+	{"a state that only sequences find", "Model", func(r *reference) store.Store {
+		f := newFaulty(r)
+		f.take = func(ctx context.Context, key string) ([]byte, bool, error) {
+			value, found, err := r.Take(ctx, key)
+			if found && len(value) == 0 { // comes back
+				err = r.Set(ctx, key, value, 0)
+			}
+			return value, found, err
+		}
+		return f
+	}},
+}
+
+// yield lets others come between two steps that should be one.
+func yield() {
+	for range 10 {
+		runtime.Gosched()
+	}
+}
