@@ -115,7 +115,7 @@ func (h *Handler) portalConfig(ctx caddy.Context, app *App, server *caddyhttp.Se
 		Login: app.login, Sessions: app.sessions, Users: app.users,
 		Accounts: app.accounts, Store: app.backend.store, Limits: app.limits,
 		ClientAddr: clientAddr, Original: original,
-		Log: ctx.Logger(), Count: count,
+		Log: ctx.Logger(), KeepOutOfLog: keepOutOfLog, Count: count,
 	}
 	var err error
 	if c.Origins, err = h.origins(server); err != nil {
@@ -270,6 +270,12 @@ func original(r *http.Request) (method string, u *url.URL) {
 		return o.Method, o.URL
 	}
 	return r.Method, r.URL
+}
+
+// keepOutOfLog has no access log line written for a request: Caddy would log its
+// URL, and has no way to log the line without.
+func keepOutOfLog(r *http.Request) {
+	caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 }
 
 // Interface guards.

@@ -51,6 +51,5 @@ func NewQR(url string) (*QR, error) {
 }
 
 func isDark(c color.Color) bool {
-	r, _, _, _ := c.RGBA()
-	return r == 0
+	return color.GrayModel.Convert(c) == color.Gray{}
 }

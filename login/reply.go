@@ -45,7 +45,7 @@ var beijing = time.FixedZone("UTC+8", 8*60*60)
 
 // ToScan is the answer to the person who scanned the code of an attempt.
 func (r Replies) ToScan(a Attempt, openID string) string {
-	text := ""
+	var text string
 	switch {
 	case a.OpenID != "" && a.OpenID != openID:
 		text = cmp.Or(r.Taken, defaultReplies.Taken)

@@ -53,7 +53,7 @@ func (p *Portal) loginPage(w http.ResponseWriter, r *http.Request) {
 	who, err := p.identify(r.Context(), credentialsOf(r))
 	if err == nil && p.Users.Admission(who.User) == user.Admitted {
 		w.Header().Set("Cache-Control", "no-store")
-		http.Redirect(w, r, returnTo, http.StatusSeeOther)
+		http.Redirect(w, r, returnTo, http.StatusSeeOther) //nolint:gosec // localPath has judged it
 		return
 	}
 	p.showLogin(w, r, http.StatusOK, returnTo)
@@ -220,8 +220,7 @@ func (p *Portal) openSession(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	u, err := p.Users.SignIn(r.Context(), user.Identity{AppID: a.AppID, OpenID: a.OpenID})
-	var denied *user.DeniedError
-	if errors.As(err, &denied) {
+	if denied, ok := errors.AsType[*user.DeniedError](err); ok {
 		p.deny(w, r, a, denied.Reason)
 		return
 	}

@@ -53,7 +53,7 @@ func (c *cookies) clearSession(w http.ResponseWriter) {
 }
 
 func (c *cookies) sessionCookie(value string, expires time.Time, maxAge int) *http.Cookie {
-	return &http.Cookie{
+	return &http.Cookie{ //nolint:gosec // not Secure only where the site itself is plain http
 		Name: c.session, Value: value, Path: "/", Domain: c.domain, Expires: expires, MaxAge: maxAge,
 		Secure: c.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	}
@@ -66,7 +66,7 @@ func (c *cookies) bind(w http.ResponseWriter, secret string) string {
 		return secret
 	}
 	secret = rand.Text()
-	http.SetCookie(w, &http.Cookie{
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // not Secure only where the site itself is plain http
 		Name: c.browser, Value: secret, Path: "/",
 		Secure: c.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	})

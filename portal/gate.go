@@ -34,7 +34,7 @@ func (p *Portal) Serve(w http.ResponseWriter, r *http.Request, next Next) error 
 		return nil
 	}
 	if !p.selected(r) {
-		return next(w, r.WithContext(&gateContext{Context: r.Context(), credentials: creds}), nil)
+		return next(w, withCredentials(r.Context(), r, creds), nil)
 	}
 	who, err := p.identify(r.Context(), creds)
 	switch {
@@ -43,7 +43,7 @@ func (p *Portal) Serve(w http.ResponseWriter, r *http.Request, next Next) error 
 			p.askToSignIn(w, r)
 			return nil
 		}
-		return next(w, r.WithContext(&gateContext{Context: r.Context(), credentials: creds}), nil)
+		return next(w, withCredentials(r.Context(), r, creds), nil)
 	case err != nil:
 		p.unavailable(w, r, err)
 		return nil
@@ -62,7 +62,7 @@ func (p *Portal) pass(w http.ResponseWriter, r *http.Request, creds credentials,
 	release := p.Sessions.Track(who.Session.ID, cancel)
 	defer release()
 	p.setHeaders(r.Header, who)
-	return next(w, r.WithContext(&gateContext{Context: ctx, credentials: creds}), who)
+	return next(w, withCredentials(ctx, r, creds), who)
 }
 
 // setHeaders sets the identity headers that have a value.
@@ -84,6 +84,10 @@ type gateContext struct {
 }
 
 type gateKey struct{}
+
+func withCredentials(ctx context.Context, r *http.Request, c credentials) *http.Request {
+	return r.WithContext(&gateContext{Context: ctx, credentials: c}) //nolint:contextcheck // it inherits ctx
+}
 
 // Value implements context.Context.
 func (g *gateContext) Value(key any) any {

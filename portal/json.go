@@ -32,21 +32,46 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
+	harden(h)
 	w.WriteHeader(status)
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	_ = enc.Encode(v) // the visitor has gone: nobody is left to tell
 }
 
-// readJSON decodes a small body into v; an empty body leaves v as it is.
-func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
+// harden sets what every answer of the gateway's own carries: it is shown in no
+// frame, and runs and loads nothing. Pages allow themselves what they need.
+func harden(h http.Header) {
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+}
+
+// readBody replaces the body by what the browser sends of it in good time, so
+// that nobody can hold a request open by trickling.
+func readBody(w http.ResponseWriter, r *http.Request) error {
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(bodyTime))
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil || len(raw) == 0 {
+	if err != nil {
 		return err
 	}
-	return json.Unmarshal(raw, v)
+	// A deadline that passes later would look like a browser that hangs up.
+	_ = rc.SetReadDeadline(time.Time{})
+	r.Body = io.NopCloser(bytes.NewReader(raw))
+	return nil
+}
+
+// readJSON decodes a small body into v; an empty body leaves v as it is.
+func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
+	if err := readBody(w, r); err != nil {
+		return err
+	}
+	if err := json.NewDecoder(r.Body).Decode(v); !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
 }
 
 // setRetryAfter says, in whole seconds, when to try again.

@@ -67,6 +67,9 @@ type Config struct {
 	// Original is the method and URL of a request before anything rewrote it.
 	Original func(*http.Request) (method string, u *url.URL)
 	Log      *zap.Logger
+	// KeepOutOfLog is told of requests whose URL holds a secret, before they
+	// are answered; nil where nobody logs URLs.
+	KeepOutOfLog func(*http.Request)
 	// Count is told of what is worth a metric.
 	Count func(event, account, result string)
 	// Now is the clock; nil means time.Now.
@@ -111,6 +114,9 @@ func New(c Config) (*Portal, error) {
 	}
 	if c.Count == nil {
 		c.Count = func(string, string, string) {}
+	}
+	if c.KeepOutOfLog == nil {
+		c.KeepOutOfLog = func(*http.Request) {}
 	}
 	hosts, err := originsByHost(c.Origins)
 	if err != nil {
@@ -210,6 +216,10 @@ func (p *Portal) endpoint(u *url.URL) bool {
 // serveEndpoint answers a request for the portal. Only the one plain spelling of
 // a path leads to an endpoint.
 func (p *Portal) serveEndpoint(w http.ResponseWriter, r *http.Request, method string, u *url.URL, c credentials) {
+	harden(w.Header())
+	if strings.HasPrefix(u.Path, p.Prefix+"/confirm/") {
+		p.KeepOutOfLog(r)
+	}
 	if u.RawPath != "" || !canonical(u.Path) {
 		p.notFound(w, r)
 		return

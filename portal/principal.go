@@ -67,9 +67,14 @@ type Header struct {
 // DefaultHeaders are the identity headers of a site that names none.
 func DefaultHeaders() []Header {
 	return []Header{
-		{"X-User-Id", FieldID}, {"X-User-Name", FieldName}, {"X-User-Avatar", FieldAvatar},
-		{"X-User-Openid", FieldOpenID}, {"X-User-Unionid", FieldUnionID},
-		{"X-User-Email", FieldEmail}, {"X-User-Phone", FieldPhone}, {"X-User-Roles", FieldRoles},
+		{"X-User-Id", FieldID},
+		{"X-User-Name", FieldName},
+		{"X-User-Avatar", FieldAvatar},
+		{"X-User-Openid", FieldOpenID},
+		{"X-User-Unionid", FieldUnionID},
+		{"X-User-Email", FieldEmail},
+		{"X-User-Phone", FieldPhone},
+		{"X-User-Roles", FieldRoles},
 	}
 }
 

@@ -86,6 +86,7 @@ func (r Rule) matches(u *User) bool {
 		return u.Phone == r.Value
 	case Email:
 		return u.Email == r.Value
+	case OpenID, UnionID:
 	}
 	for _, id := range u.Identities {
 		if r.Field == OpenID && id.OpenID == r.Value || r.Field == UnionID && id.UnionID == r.Value {

@@ -64,15 +64,14 @@ func (u *User) UnionID() string {
 	return ""
 }
 
-// learn takes over what an identity says, and reports whether that was news.
-// What WeChat leaves out this time is not forgotten.
-func (u *User) learn(id Identity) bool {
+// learn takes over what an identity says. What WeChat leaves out this time is
+// not forgotten.
+func (u *User) learn(id Identity) {
 	known := u.Identity(id.AppID, id.OpenID)
 	if known == nil {
 		u.Identities = append(u.Identities, id)
 		known = &u.Identities[len(u.Identities)-1]
 	}
-	before, name, avatar := *known, u.Name, u.Avatar
 	set := func(field *string, value string) {
 		if value != "" {
 			*field = value
@@ -83,5 +82,4 @@ func (u *User) learn(id Identity) bool {
 	set(&known.Avatar, id.Avatar)
 	set(&u.Name, id.Nickname)
 	set(&u.Avatar, id.Avatar)
-	return before != *known || name != u.Name || avatar != u.Avatar
 }

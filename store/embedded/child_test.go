@@ -96,7 +96,7 @@ func startChild(t *testing.T, mode, dir string) (child *exec.Cmd, in io.Closer, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	child = exec.CommandContext(t.Context(), binary) //nolint:gosec // this test itself
+	child = exec.CommandContext(t.Context(), binary)
 	child.Env = append(os.Environ(), childModeEnv+"="+mode, childDirEnv+"="+dir)
 	child.Stderr = os.Stderr
 	stdin, err := child.StdinPipe()
@@ -192,7 +192,7 @@ func TestStore_FileOfAnotherProcess(t *testing.T) {
 		t.Fatalf("the child said %q", out.Text())
 	}
 	s := New(Config{Dir: dir})
-	defer s.Close() //nolint:errcheck // nothing to lose
+	defer s.Close()
 	wantUnavailable(t, s.Open(), s.path, "another process", "stop the other Caddy")
 	_, _, err := s.Get(t.Context(), "key")
 	wantUnavailable(t, err, s.path, "another process")

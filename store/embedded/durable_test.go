@@ -203,7 +203,7 @@ func TestOpen_DamagedFileIsLeftAlone(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			dir, path := filledFile(t)
-			good, err := os.ReadFile(path) //nolint:gosec // this test's own file
+			good, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -212,9 +212,9 @@ func TestOpen_DamagedFileIsLeftAlone(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := New(Config{Dir: dir})
-			defer s.Close() //nolint:errcheck // checked elsewhere
+			defer s.Close()
 			wantUnavailable(t, s.Open(), path, "restore a backup")
-			if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, bad) { //nolint:gosec // this test's own file
+			if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, bad) {
 				t.Errorf("the damaged file was changed: %v", err)
 			}
 			wantUnavailable(t, s.Open(), path, "restore a backup")
@@ -227,7 +227,7 @@ func TestOpen_DamagedFileIsLeftAlone(t *testing.T) {
 // replaceFile puts a backup in the place of path.
 func replaceFile(t *testing.T, path string, content []byte) {
 	t.Helper()
-	if err := os.WriteFile(path+".backup", content, 0o600); err != nil { //nolint:gosec // this test's own file
+	if err := os.WriteFile(path+".backup", content, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(path+".backup", path); err != nil {
@@ -251,12 +251,12 @@ func TestStore_DamagedWhileOpen(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			dir, path := filledFile(t)
-			good, err := os.ReadFile(path) //nolint:gosec // this test's own file
+			good, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
 			}
 			s := open(t, dir, nil)
-			f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // this test's own file
+			f, err := os.OpenFile(path, os.O_RDWR, 0)
 			if err != nil {
 				t.Fatal(err)
 			}

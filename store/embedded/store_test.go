@@ -85,7 +85,7 @@ func TestOpen_MakesPrivateDirAndFile(t *testing.T) {
 // Requests may arrive before the store was opened: the first one opens it.
 func TestStore_OpensWithFirstOperation(t *testing.T) {
 	s := New(Config{Dir: t.TempDir()})
-	defer s.Close() //nolint:errcheck // checked elsewhere
+	defer s.Close()
 	var callers sync.WaitGroup
 	for i := range 20 {
 		callers.Go(func() { set(t, s, fmt.Sprintf("kept:%d", i), "value", 0) })
@@ -152,7 +152,7 @@ func TestStore_RecoversFromFailedOpen(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "state")
 			unbar := tt.bar(t, dir)
 			s := New(Config{Dir: dir})
-			defer s.Close() //nolint:errcheck // checked elsewhere
+			defer s.Close()
 			wantUnavailable(t, s.Open(), filepath.Join(dir, FileName))
 			for name, err := range everyOperation(t.Context(), s) {
 				if !errors.Is(err, store.ErrUnavailable) {
@@ -288,12 +288,12 @@ func TestSweeper_RemovesExpired(t *testing.T) {
 		set(t, s, "kept:alive", "value", time.Hour)
 		set(t, s, "kept:forever", "value", 0)
 		set(t, s, "tmp:alive", "value", time.Hour)
-		time.Sleep(2 * time.Second)
+		time.Sleep(2 * time.Second) //nolint:forbidigo // in a synctest bubble
 		set(t, s, "kept:00001", "anew", 0)
 		if got := countRecords(t, d); got != n+2 {
 			t.Fatalf("%d records before the sweep; want %d", got, n+2)
 		}
-		time.Sleep(sweepInterval)
+		time.Sleep(sweepInterval) //nolint:forbidigo // in a synctest bubble
 		synctest.Wait()
 		if got := countRecords(t, d); got != 3 {
 			t.Errorf("%d records after the sweep; want 3", got)

@@ -240,8 +240,8 @@ func (s *Set[T]) Create(ctx context.Context, id string, v *T, ttl time.Duration)
 
 // Update changes a record in one atomic step and tells all nodes. change gets a
 // copy of its own and says whether to write it; it is not called where there is
-// no record, and may be called more than once. The record as it now is is
-// returned, nil where there is none.
+// no record, and may be called more than once. The record as it is then
+// is returned, nil where there is none.
 func (s *Set[T]) Update(ctx context.Context, id string, ttl time.Duration, change func(*T) (write bool, err error)) (*T, error) {
 	v, wrote, err := s.update(ctx, id, ttl, change)
 	if err != nil || !wrote {

@@ -1,0 +1,38 @@
+# `make test` is the one command: it installs what the machine lacks and runs everything.
+.PHONY: test setup fmt vet lint unit fuzz bench demo build clean
+
+TOOL := go tool -modfile=tools/go.mod
+# How long each fuzz target runs in `make fuzz`.
+FUZZTIME ?= 5s
+
+test: setup fmt vet lint unit fuzz
+
+setup:
+	@scripts/setup.sh
+
+fmt:
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
+
+vet:
+	go vet ./...
+
+lint:
+	$(TOOL) golangci-lint run ./...
+
+unit:
+	$(TOOL) gotestsum --format pkgname-and-test-fails -- -race -timeout 14m ./...
+
+fuzz:
+	@FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
+
+bench:
+	@bench/run.sh
+
+demo:
+	go run ./cmd/demo
+
+build:
+	go build -trimpath -o bin/caddy ./cmd/caddy
+
+clean:
+	rm -rf bin

@@ -1,0 +1,59 @@
+// Copyright 2026 the caddy-wechat authors
+// SPDX-License-Identifier: Apache-2.0
+
+package page
+
+// NoticeKind names what a notice page says.
+type NoticeKind int
+
+// The notices. Those from Confirmed to AlreadyDone end a visit on the phone. A kind
+// left out by mistake says nothing that matters.
+const (
+	NotFound    NoticeKind = iota // no such page below the prefix
+	Confirmed                     // the sign-in was confirmed on the phone
+	Cancelled                     // the sign-in was refused on the phone
+	WrongNumber                   // the wrong number was chosen, the sign-in is denied
+	LinkExpired                   // the link in the chat is too old
+	LinkUnknown                   // the link in the chat never existed
+	AlreadyDone                   // the sign-in was confirmed or refused before
+	Revoked                       // the sign-in was disowned on the phone: its session has ended
+	Pending                       // signed in, awaiting the operator's approval
+	Disabled                      // signed in, but the operator has disabled the person
+	NotAdmitted                   // signed in, but without what this site requires
+	Unavailable                   // the store cannot be reached; try again later
+	TooMany                       // too many requests from this address
+	SignedOut                     // the session has ended
+	CrossOrigin                   // the form was sent from another site
+	noticeCount
+)
+
+// noticeLook is how a notice looks and what it offers, apart from its text.
+type noticeLook struct {
+	icon   string // a symbol of templates/icons.html
+	action string // "" | "retry" | "home" | "login" | "logout"
+}
+
+var noticeLooks = [noticeCount]noticeLook{
+	Confirmed:   {icon: "ok"},
+	Cancelled:   {icon: "stop"},
+	WrongNumber: {icon: "stop"},
+	LinkExpired: {icon: "clock"},
+	LinkUnknown: {icon: "stop"},
+	AlreadyDone: {icon: "info"},
+	Revoked:     {icon: "ok"},
+	Pending:     {icon: "clock", action: "retry"},
+	Disabled:    {icon: "stop", action: "logout"},
+	NotAdmitted: {icon: "stop", action: "logout"},
+	Unavailable: {icon: "cloud", action: "retry"},
+	TooMany:     {icon: "clock"},
+	NotFound:    {icon: "info", action: "home"},
+	SignedOut:   {icon: "ok", action: "login"},
+	CrossOrigin: {icon: "stop"},
+}
+
+// noticeView is what the notice template shows.
+type noticeView struct {
+	Text   message
+	Icon   string
+	Action string
+}

@@ -1,0 +1,96 @@
+// Copyright 2026 the caddy-wechat authors
+// SPDX-License-Identifier: Apache-2.0
+
+package page
+
+import (
+	"bytes"
+	"crypto/rand"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// Referrer policies. A page whose form posts must not use no-referrer: the browser
+// would send `Origin: null`, which the portal takes for a foreign form.
+const (
+	noReferrer = "no-referrer"
+	sameOrigin = "same-origin"
+)
+
+// response is what goes into a page's head rather than its body.
+type response struct {
+	status   int
+	template string
+	referrer string
+}
+
+// view is what the templates see.
+type view struct {
+	T      *texts
+	Title  string
+	Prefix string
+	Nonce  string
+	urls   map[string]string
+
+	Script  script
+	Confirm Confirm
+	Logout  Logout
+	Notice  noticeView
+}
+
+// Asset returns the URL of an asset by its name in this package.
+func (v *view) Asset(name string) string { return v.urls[name] }
+
+// view returns what all pages have in common, with a fresh nonce.
+func (p *Pages) view(r *http.Request) *view {
+	t := textsFor(r)
+	title := strings.TrimSpace(p.site.Title)
+	if title == "" {
+		title = t.ThisSite
+	}
+	return &view{T: t, Title: title, Prefix: p.site.Prefix, Nonce: rand.Text(), urls: p.urls}
+}
+
+// write renders the page and sends it with the headers every page carries.
+func (p *Pages) write(w http.ResponseWriter, r *http.Request, resp response, v *view) {
+	var body bytes.Buffer
+	if err := templates.ExecuteTemplate(&body, resp.template, v); err != nil {
+		// Only a mistake in an embedded template leads here.
+		http.Error(w, "rendering the page failed: "+resp.template, http.StatusInternalServerError)
+		return
+	}
+	setHeaders(w.Header(), v.Nonce, resp.referrer)
+	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
+	w.WriteHeader(resp.status)
+	if r.Method != http.MethodHead {
+		_, _ = body.WriteTo(w) // a visitor who has gone needs no page
+	}
+}
+
+// setHeaders sets what keeps a page out of caches, frames, search engines and other
+// sites' reach.
+func setHeaders(h http.Header, nonce, referrer string) {
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Add("Vary", "Accept-Language")
+	h.Set("Content-Security-Policy", contentSecurityPolicy(nonce))
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Referrer-Policy", referrer)
+	h.Set("X-Robots-Tag", "noindex")
+}
+
+func contentSecurityPolicy(nonce string) string {
+	return strings.Join([]string{
+		"default-src 'none'",
+		"script-src 'nonce-" + nonce + "'",
+		"style-src 'nonce-" + nonce + "'",
+		"img-src 'self' data:",
+		"connect-src 'self'",
+		"form-action 'self'",
+		"base-uri 'none'",
+		"frame-ancestors 'none'",
+	}, "; ")
+}
