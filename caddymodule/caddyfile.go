@@ -54,6 +54,9 @@ func text[T ~string](to *T) func(*caddyfile.Dispenser) error {
 		if !d.AllArgs(&s) {
 			return d.Errf("%s takes exactly one value", name)
 		}
+		if s == "" { // most likely a {$VARIABLE} that is not set
+			return d.Errf("%s is empty: give it a value, or remove the line", name)
+		}
 		*to = T(s)
 		return nil
 	}

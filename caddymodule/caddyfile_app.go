@@ -19,6 +19,7 @@ func init() {
 // parseApp reads the global option.
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
+		d.Next() // to where it stands
 		return nil, d.Err("the wechat block stands twice in the global options: join them into one")
 	}
 	app := new(App)

@@ -113,7 +113,7 @@ func resolveSecret(raw string) (string, error) {
 
 // placeholderOf is the part of a secret that may be shown.
 func placeholderOf(raw string) string {
-	if strings.HasPrefix(raw, "{") && strings.HasSuffix(raw, "}") {
+	if strings.HasPrefix(raw, "{") && strings.IndexByte(raw, '}') == len(raw)-1 {
 		return raw
 	}
 	return "the value"
@@ -253,10 +253,21 @@ func (a *App) checkURLs() error {
 	return nil
 }
 
-// at says where in the Caddyfile an error was made.
+// mistake is an error in the Caddyfile and where it was made.
+type mistake struct {
+	source string
+	err    error
+}
+
+func (m *mistake) Error() string { return m.source + ": " + m.err.Error() }
+
+func (m *mistake) Unwrap() error { return m.err }
+
+// at says where in the Caddyfile an error was made, unless it says so itself.
 func at(source string, err error) error {
-	if source == "" {
+	var located *mistake
+	if source == "" || errors.As(err, &located) {
 		return err
 	}
-	return fmt.Errorf("%s: %w", source, err)
+	return &mistake{source, err}
 }

@@ -73,24 +73,24 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision prepares the gate and the portal.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	if err := h.provision(ctx); err != nil {
-		return at(h.Source, err)
-	}
-	return nil
-}
-
-func (h *Handler) provision(ctx caddy.Context) error {
 	mod, err := ctx.AppIfConfigured("wechat")
 	if errors.Is(err, caddy.ErrNotConfigured) {
-		return errors.New("wechat_auth needs the WeChat accounts: add a wechat { … } block to the global options")
+		return at(h.Source, errors.New("wechat_auth needs the WeChat accounts: add a wechat { … } block to the global options"))
 	}
 	if err != nil {
-		return err
+		return err // of a mistake there, not here
 	}
 	app, ok := mod.(*App)
 	if !ok {
 		return fmt.Errorf("the wechat app is a %T", mod)
 	}
+	if err := h.provision(ctx, app); err != nil {
+		return at(h.Source, err)
+	}
+	return nil
+}
+
+func (h *Handler) provision(ctx caddy.Context, app *App) error {
 	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	config, err := h.portalConfig(ctx, app, server)
 	if err != nil {

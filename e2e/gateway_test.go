@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -69,7 +71,7 @@ type options struct {
 func newWorld(t testing.TB, o options) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), addr: freeAddr(t), admin: freeAddr(t), output: newOutput()}
-	w.wechat = wechattest.NewServer(wechattest.Options{PushSpacing: -1})
+	w.wechat = wechattest.NewServer(wechattest.Options{PushSpacing: -1, HTTPClient: trusting()})
 	t.Cleanup(w.wechat.Close)
 	w.api = httptest.NewServer(w.wechat)
 	t.Cleanup(w.api.Close)
@@ -174,6 +176,29 @@ func (w *world) start() {
 	case <-time.After(patience):
 		w.t.Fatalf("caddy does not serve:\n%s", w.output)
 	}
+	if w.origin() == "https://"+w.addr {
+		w.awaitTLS()
+	}
+}
+
+// awaitTLS waits until Caddy has the certificate that it makes after its start.
+func (w *world) awaitTLS() {
+	w.t.Helper()
+	dialer := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // a certificate of the test's own
+	limit, tick := time.After(patience), time.NewTicker(20*time.Millisecond)
+	defer tick.Stop()
+	for {
+		conn, err := dialer.DialContext(w.t.Context(), "tcp", w.addr)
+		if err == nil {
+			_ = conn.Close()
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-limit:
+			w.t.Fatalf("caddy gets no certificate: %v\n%s", err, w.output)
+		}
+	}
 }
 
 // stop ends Caddy as an operator would, and fails the test if it does not end
@@ -206,6 +231,9 @@ func (w *world) reload() error {
 		return err
 	}
 	req.Header.Set("Content-Type", "text/caddyfile")
+	req.Header.Set("Cache-Control", "must-revalidate") // also where nothing has changed
+	old := w.idleConn()
+	defer old.Close()
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err
@@ -215,18 +243,67 @@ func (w *world) reload() error {
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = errors.New(string(body))
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	// Caddy answers when the old server is about to close. Until it does, it may
+	// take a connection and serve it as before, or drop it.
+	_, err = old.Read(make([]byte, 1))
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("waiting for the old server to close: %w", err)
+	}
+	return nil
 }
+
+// idleConn is a connection to the site that the server which has it now closes
+// once it takes no more connections.
+func (w *world) idleConn() net.Conn {
+	w.t.Helper()
+	conn, err := new(net.Dialer).DialContext(w.t.Context(), "tcp", w.addr)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if strings.HasPrefix(w.origin(), "https:") {
+		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // a certificate of the test's own
+	}
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	_, _ = fmt.Fprintf(conn, "GET /_wechat/healthz HTTP/1.1\r\nHost: %s\r\n\r\n", w.addr)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		w.t.Fatal(err)
+	}
+	return conn
+}
+
+// trusting returns a client that accepts the certificates of the tests' own CA.
+func trusting() *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // a certificate of the test's own
+	}}
+}
+
+// lastPort is the port that freeAddr gave out last. The range is below that of
+// which the system hands out ports by itself, so that nobody else takes one
+// between its choice and Caddy's start.
+var lastPort atomic.Uint32
 
 // freeAddr returns a loopback address that nothing listens on.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	lastPort.CompareAndSwap(0, uint32(20_000+os.Getpid()%100*100)) //nolint:gosec // small
+	for {
+		addr := fmt.Sprintf("127.0.0.1:%d", lastPort.Add(1))
+		ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
+		if err != nil {
+			continue
+		}
+		_ = ln.Close()
+		return addr
 	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 // output collects what Caddy prints and tells when a text appears.

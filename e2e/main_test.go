@@ -12,6 +12,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/caddy-wechat/caddy-wechat"
+	"github.com/caddy-wechat/caddy-wechat/internal/chrometest"
 )
 
 // asCaddy makes this test binary behave as the caddy command, so that each test
@@ -23,5 +24,5 @@ func TestMain(m *testing.M) {
 		caddycmd.Main()
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(chrometest.Run(m))
 }

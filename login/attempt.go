@@ -85,8 +85,10 @@ type Attempt struct {
 
 	// OpenID is the person who scanned first and so owns the attempt.
 	OpenID string `json:"openid,omitempty"`
-	// SessionID is the session that the browser got.
+	// SessionID is the session that the browser got, and Disowned says that the
+	// person does not want it to live.
 	SessionID string `json:"session_id,omitempty"`
+	Disowned  bool   `json:"disowned,omitempty"`
 
 	CreatedAt time.Time `json:"created_at"`
 	ExpiresAt time.Time `json:"expires_at"`
@@ -135,7 +137,9 @@ func (a *Attempt) scan(openID string, now time.Time) bool {
 // answer applies what the person who scanned chose.
 func (a *Attempt) answer(choice string) bool {
 	switch {
-	case choice == ChoiceCancel && (a.State == Scanned || a.State == Confirmed):
+	case choice == ChoiceRevoke && a.State == Consumed && !a.Disowned:
+		a.Disowned = true
+	case (choice == ChoiceCancel || choice == ChoiceRevoke) && (a.State == Scanned || a.State == Confirmed):
 		a.State, a.Reason = Cancelled, ReasonPhone
 	case a.State != Scanned:
 		return false

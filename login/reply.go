@@ -40,8 +40,8 @@ var defaultReplies = Replies{
 	Busy:     "服务繁忙，请稍后再扫一次。",
 }
 
-// beijing is the time zone that people in China read times in, wherever the server is.
-var beijing = time.FixedZone("UTC+8", 8*60*60)
+// Beijing is the time zone that people in China read times in, wherever the server is.
+var Beijing = time.FixedZone("UTC+8", 8*60*60)
 
 // ToScan is the answer to the person who scanned the code of an attempt.
 func (r Replies) ToScan(a Attempt, openID string) string {
@@ -63,7 +63,7 @@ func (r Replies) ToScan(a Attempt, openID string) string {
 		"{link}", a.Portal+"/confirm/"+a.Token,
 		"{browser}", a.Client.Browser,
 		"{address}", a.Client.Address,
-		"{time}", a.CreatedAt.In(beijing).Format("2006-01-02 15:04:05"),
+		"{time}", a.CreatedAt.In(Beijing).Format("2006-01-02 15:04:05"),
 	).Replace(text)
 }
 

@@ -23,6 +23,8 @@ const (
 	// linger is how long an attempt is remembered after it could no longer
 	// succeed: for the browser to be told, and for WeChat's late events.
 	linger = 15 * time.Minute
+	// idLen is the length of what rand.Text returns.
+	idLen = 26
 	// revocable is how long the person who scanned may still say "that was not me".
 	revocable = 24 * time.Hour
 )
@@ -143,6 +145,9 @@ func (v *Service) Get(ctx context.Context, id, browser string) (Attempt, error) 
 }
 
 func (v *Service) read(ctx context.Context, id string) (Attempt, error) {
+	if len(id) != idLen { // not one that a store must be asked about
+		return Attempt{}, ErrNotFound
+	}
 	raw, found, err := v.store.Get(ctx, attemptPrefix+id)
 	if err != nil {
 		return Attempt{}, fmt.Errorf("reading the attempt: %w", err)

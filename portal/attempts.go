@@ -254,6 +254,10 @@ func (p *Portal) consume(w http.ResponseWriter, r *http.Request, a login.Attempt
 		p.unavailable(w, r, err)
 		return
 	}
+	if p.disowned(r, a.ID, id) {
+		writeError(w, http.StatusGone, string(login.Cancelled), "the sign-in was disowned on the phone")
+		return
+	}
 	p.endPrevious(r)
 	p.Count("attempt", a.AppID, "signed_in")
 	p.Log.Info("signed in", zap.String("user_id", u.ID), zap.String("account", a.AppID), zap.String("method", a.Method),
@@ -262,6 +266,17 @@ func (p *Portal) consume(w http.ResponseWriter, r *http.Request, a login.Attempt
 	writeJSON(w, http.StatusOK, struct {
 		Redirect string `json:"redirect"`
 	}{a.ReturnTo})
+}
+
+// disowned ends a new session if the person has said "that was not me" before
+// there was one to end: once the attempt is consumed, but its session not issued.
+func (p *Portal) disowned(r *http.Request, attemptID, sessionID string) bool {
+	a, err := p.Login.Get(r.Context(), attemptID, credentialsOf(r).browser)
+	if err == nil && !a.Disowned {
+		return false
+	}
+	_, _ = p.Sessions.Revoke(r.Context(), sessionID) // its cookie is never given out
+	return true
 }
 
 // endPrevious ends the session that the browser had before it signed in anew.

@@ -36,8 +36,10 @@ func (p *Portal) confirm(w http.ResponseWriter, r *http.Request) {
 	if p.confirmLimited(w, r) {
 		return
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	choice := r.PostFormValue("choice")
+	choice := ""
+	if readForm(w, r) == nil { // half a form is no answer
+		choice = r.PostFormValue("choice")
+	}
 	if choice == login.ChoiceRevoke {
 		p.revokeAttempt(w, r)
 		return
@@ -61,7 +63,7 @@ func (p *Portal) confirm(w http.ResponseWriter, r *http.Request) {
 // revokeAttempt is the answer "that was not me" after the fact: the session that
 // came of the attempt ends, and one that has yet to come never does.
 func (p *Portal) revokeAttempt(w http.ResponseWriter, r *http.Request) {
-	a, _, err := p.Login.Answer(r.Context(), r.PathValue("token"), login.ChoiceCancel)
+	a, _, err := p.Login.Answer(r.Context(), r.PathValue("token"), login.ChoiceRevoke)
 	if err == nil && a.SessionID != "" {
 		_, err = p.Sessions.Revoke(r.Context(), a.SessionID)
 	}
@@ -84,7 +86,7 @@ func confirmOf(a login.Attempt, mode string) page.Confirm {
 	if u, err := url.Parse(a.Portal); err == nil {
 		host = u.Host
 	}
-	return page.Confirm{Mode: mode, Choices: a.Choices, Browser: a.Client.Browser, Address: a.Client.Address, At: a.CreatedAt, Host: host}
+	return page.Confirm{Mode: mode, Choices: a.Choices, Browser: a.Client.Browser, Address: a.Client.Address, At: a.CreatedAt.In(login.Beijing), Host: host}
 }
 
 // showOutcome says what became of an attempt that is not to be answered any more.

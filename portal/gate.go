@@ -34,7 +34,7 @@ func (p *Portal) Serve(w http.ResponseWriter, r *http.Request, next Next) error 
 		return nil
 	}
 	if !p.selected(r) {
-		return next(w, withCredentials(r.Context(), r, creds), nil)
+		return next(w, p.mark(r.Context(), r, creds), nil)
 	}
 	who, err := p.identify(r.Context(), creds)
 	switch {
@@ -43,7 +43,7 @@ func (p *Portal) Serve(w http.ResponseWriter, r *http.Request, next Next) error 
 			p.askToSignIn(w, r)
 			return nil
 		}
-		return next(w, withCredentials(r.Context(), r, creds), nil)
+		return next(w, p.mark(r.Context(), r, creds), nil)
 	case err != nil:
 		p.unavailable(w, r, err)
 		return nil
@@ -55,14 +55,19 @@ func (p *Portal) Serve(w http.ResponseWriter, r *http.Request, next Next) error 
 	return p.pass(w, r, creds, who, next)
 }
 
-// pass hands the request on with the identity headers. It ends with the session.
+// pass hands the request on with the identity headers. It ends with the session,
+// be that revoked or over.
 func (p *Portal) pass(w http.ResponseWriter, r *http.Request, creds credentials, who *Principal, next Next) error {
-	ctx, cancel := context.WithCancel(r.Context())
+	ctx, cancel := context.WithTimeout(r.Context(), who.Session.ExpiresAt.Sub(p.Now()))
 	defer cancel()
 	release := p.Sessions.Track(who.Session.ID, cancel)
 	defer release()
+	if !p.Sessions.Live(ctx, who.Session.ID) { // revoked since it was checked
+		p.askToSignIn(w, r)
+		return nil
+	}
 	p.setHeaders(r.Header, who)
-	return next(w, withCredentials(ctx, r, creds), who)
+	return next(w, p.mark(ctx, r, creds), who)
 }
 
 // setHeaders sets the identity headers that have a value.
@@ -77,16 +82,34 @@ func (p *Portal) setHeaders(h http.Header, who *Principal) {
 }
 
 // gateContext marks a request that a gate has scrubbed. A second gate on its way
-// must not scrub it again: the headers are the first one's, and the cookies gone.
+// must leave the headers that the first one manages, and finds the cookies here.
 type gateContext struct {
 	context.Context //nolint:containedctx // it is a context
 	credentials     credentials
+	scrubber        *scrubber
+	earlier         *gateContext // nil for the first gate
 }
 
 type gateKey struct{}
 
-func withCredentials(ctx context.Context, r *http.Request, c credentials) *http.Request {
-	return r.WithContext(&gateContext{Context: ctx, credentials: c}) //nolint:contextcheck // it inherits ctx
+// mark returns the request as it goes on from this gate.
+func (p *Portal) mark(ctx context.Context, r *http.Request, c credentials) *http.Request {
+	return r.WithContext(&gateContext{Context: ctx, credentials: c, scrubber: &p.scrubber, earlier: earlierGate(r)}) //nolint:contextcheck // it inherits ctx
+}
+
+func earlierGate(r *http.Request) *gateContext {
+	g, _ := r.Context().Value(gateKey{}).(*gateContext)
+	return g
+}
+
+// manages says whether a header is one that this gate or one before it manages.
+func (g *gateContext) manages(header string) bool {
+	for ; g != nil; g = g.earlier {
+		if g.scrubber.managed(header) {
+			return true
+		}
+	}
+	return false
 }
 
 // Value implements context.Context.
@@ -97,11 +120,14 @@ func (g *gateContext) Value(key any) any {
 	return g.Context.Value(key)
 }
 
+// credentials scrubs the request and returns what its cookies say.
 func (p *Portal) credentials(r *http.Request) credentials {
-	if g, ok := r.Context().Value(gateKey{}).(*gateContext); ok {
-		return g.credentials
+	earlier := earlierGate(r)
+	found := p.scrubber.scrub(r, earlier)
+	if earlier != nil {
+		return earlier.credentials
 	}
-	return p.scrubber.scrub(r)
+	return found
 }
 
 // identify returns who a request comes from. The error is session.ErrInvalid

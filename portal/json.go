@@ -4,6 +4,7 @@
 package portal
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"math"
@@ -12,8 +13,12 @@ import (
 	"time"
 )
 
-// maxBody bounds, in bytes, what a browser may send to the portal.
-const maxBody = 4 << 10
+const (
+	// maxBody bounds, in bytes, what a browser may send to the portal.
+	maxBody = 4 << 10
+	// bodyTime bounds how long it may take to.
+	bodyTime = 10 * time.Second
+)
 
 // apiError is how the portal tells a script what went wrong.
 type apiError struct {
@@ -48,30 +53,34 @@ func harden(h http.Header) {
 	h.Set("Referrer-Policy", "no-referrer")
 }
 
-// readBody replaces the body by what the browser sends of it in good time, so
-// that nobody can hold a request open by trickling.
-func readBody(w http.ResponseWriter, r *http.Request) error {
+// readBody reads a small body that comes in good time: nobody may hold a request
+// open by trickling it.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(time.Now().Add(bodyTime))
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
-		return err
+	if err == nil {
+		// Passing later, the deadline would look like a browser that hangs up.
+		_ = rc.SetReadDeadline(time.Time{})
 	}
-	// A deadline that passes later would look like a browser that hangs up.
-	_ = rc.SetReadDeadline(time.Time{})
-	r.Body = io.NopCloser(bytes.NewReader(raw))
-	return nil
+	return raw, err
 }
 
 // readJSON decodes a small body into v; an empty body leaves v as it is.
 func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
-	if err := readBody(w, r); err != nil {
+	raw, err := readBody(w, r)
+	if err != nil || len(raw) == 0 {
 		return err
 	}
-	if err := json.NewDecoder(r.Body).Decode(v); !errors.Is(err, io.EOF) {
-		return err
-	}
-	return nil
+	return json.Unmarshal(raw, v)
+}
+
+// readForm makes a small form ready for r.PostFormValue; what is none is an
+// empty one.
+func readForm(w http.ResponseWriter, r *http.Request) error {
+	raw, err := readBody(w, r)
+	r.Body = io.NopCloser(bytes.NewReader(raw))
+	return err
 }
 
 // setRetryAfter says, in whole seconds, when to try again.

@@ -62,7 +62,10 @@ func (p *Portal) logoutPage(w http.ResponseWriter, r *http.Request) {
 
 // logout is POST logout: ends the session, with everywhere=true all of the user's.
 func (p *Portal) logout(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	if err := readForm(w, r); err != nil {
+		writeError(w, http.StatusBadRequest, "bad_request", "the body must be a small form")
+		return
+	}
 	everywhere := r.FormValue("everywhere") == "true"
 	who, err := p.identify(r.Context(), credentialsOf(r))
 	if err == nil {

@@ -133,10 +133,7 @@ func New(c Config) (*Portal, error) {
 		warnings: newThrottle(c.Now),
 		closed:   make(chan struct{}),
 	}
-	p.scrubber = scrubber{session: unprefixed(p.cookies.session), browser: unprefixed(p.cookies.browser)}
-	for _, h := range c.Headers {
-		p.scrubber.names = append(p.scrubber.names, fold(h.Name))
-	}
+	p.scrubber = newScrubber(p.cookies, c.Headers)
 	p.limits.attempts = newLimiter(c.Limits.Attempts)
 	p.limits.confirms = newLimiter(c.Limits.Confirms)
 	p.limits.pushes = newLimiter(c.Limits.Pushes)

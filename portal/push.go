@@ -138,8 +138,8 @@ func (p *Portal) refusePush(w http.ResponseWriter, r *http.Request, appID string
 		status = http.StatusRequestEntityTooLarge
 	case errors.Is(err, wechat.ErrMalformed):
 		status = http.StatusBadRequest
-	case errors.Is(err, store.ErrUnavailable):
-		// WeChat delivers it again; by then the store may be back.
+	case errors.Is(err, store.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
+		// Nothing is known against it. WeChat delivers it again; by then the store may be back.
 		status, result = http.StatusServiceUnavailable, "failed"
 	}
 	p.Count("push", appID, result)

@@ -6,6 +6,7 @@ package portal
 import (
 	"net/url"
 	"strings"
+	"unicode"
 )
 
 // maxReturnTo bounds, in bytes, the address to go back to after signing in.
@@ -25,7 +26,7 @@ func localPath(target string) string {
 	// "//host" names an origin, and so does "/\host" to a browser that reads a
 	// backslash as a slash, or that first drops the tab of "/\t/host". An
 	// upstream may decode once more what is escaped here.
-	if strings.HasPrefix(u.Path, "//") || strings.ContainsFunc(u.Path, func(c rune) bool { return c == '\\' || unsafeInURL(c) }) {
+	if strings.HasPrefix(u.Path, "//") || strings.ContainsFunc(u.Path, func(c rune) bool { return c == '\\' || unicode.IsControl(c) }) {
 		return "/"
 	}
 	if strings.HasPrefix(target, "//") || strings.ContainsRune(target, '\\') {

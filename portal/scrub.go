@@ -4,6 +4,8 @@
 package portal
 
 import (
+	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -25,27 +27,41 @@ type credentials struct {
 type scrubber struct {
 	// names are the configured identity headers, folded.
 	names []string
+	// cookies name what is read. Cookies of the same names with another prefix
+	// or none are removed too, but never read: anybody on a sibling host can
+	// plant those.
+	cookies cookies
 	// session and browser are the cookies' names without a prefix.
 	session, browser string
 }
 
+func newScrubber(c cookies, headers []Header) scrubber {
+	s := scrubber{cookies: c, session: unprefixed(c.session), browser: unprefixed(c.browser)}
+	for _, h := range headers {
+		s.names = append(s.names, fold(h.Name))
+	}
+	return s
+}
+
 // scrub removes every header that an upstream could take for one of the
 // gateway's, the mention of such in Connection and Trailer, and the gateway's
-// cookies, whose values it returns.
-func (s *scrubber) scrub(r *http.Request) credentials {
+// cookies, whose values it returns. Headers of the gates that the request has
+// come through already are left alone: those gates have set them.
+func (s *scrubber) scrub(r *http.Request, earlier *gateContext) credentials {
 	for name := range r.Header {
-		if s.managed(name) {
+		if s.managed(name) && !earlier.manages(name) {
 			delete(r.Header, name)
 		}
 	}
 	s.scrubList(r.Header, "Connection")
 	s.scrubList(r.Header, "Trailer")
 	s.scrubTrailer(r)
+	scrubUpgrade(r.Header)
 	return s.takeCookies(r.Header)
 }
 
 // managed says whether a header of this name belongs to the gateway, in any
-// spelling that CGI, WSGI, Rack, PHP or nginx would fold to it.
+// spelling that CGI, WSGI, Rack, PHP, nginx or lighttpd would fold to it.
 func (s *scrubber) managed(name string) bool {
 	if len(name) >= len(userPrefix) && equalFolded(name[:len(userPrefix)], userPrefix) {
 		return true
@@ -58,8 +74,8 @@ func (s *scrubber) managed(name string) bool {
 	return false
 }
 
-// equalFolded compares name, case folded and with "_" and "." read as "-", with
-// folded, which is as long.
+// equalFolded compares name, case folded and with all but letters and digits
+// read as "-", with folded, which is as long.
 func equalFolded(name, folded string) bool {
 	for i := range len(name) {
 		if foldByte(name[i]) != folded[i] {
@@ -71,12 +87,12 @@ func equalFolded(name, folded string) bool {
 
 func foldByte(c byte) byte {
 	switch {
-	case c == '_' || c == '.':
-		return '-'
+	case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+		return c
 	case 'A' <= c && c <= 'Z':
 		return c + 'a' - 'A'
-	default:
-		return c
+	default: // "_" and "." for most; some CGI servers fold every other character, too
+		return '-'
 	}
 }
 
@@ -124,13 +140,51 @@ func (s *scrubber) scrubTrailer(r *http.Request) {
 	if r.Trailer == nil {
 		return
 	}
-	kept := make(http.Header, len(r.Trailer))
-	for name, values := range r.Trailer {
-		if !s.managed(name) {
-			kept[name] = values
+	t := &trailers{ReadCloser: r.Body, managed: s.managed, received: r.Trailer, kept: make(http.Header, len(r.Trailer))}
+	t.keep()
+	r.Body, r.Trailer = t, t.kept
+}
+
+// trailers is a body whose end brings the trailers that may pass.
+type trailers struct {
+	io.ReadCloser
+	managed        func(string) bool
+	received, kept http.Header
+}
+
+// Read implements io.Reader.
+func (t *trailers) Read(p []byte) (int, error) {
+	n, err := t.ReadCloser.Read(p)
+	if err == io.EOF { //nolint:errorlint // a body says so itself
+		t.keep()
+	}
+	return n, err
+}
+
+// keep takes over what was received, whichever of the two maps that is in.
+func (t *trailers) keep() {
+	for name, values := range t.received {
+		if values != nil || t.kept[name] == nil {
+			t.kept[name] = values
 		}
 	}
-	r.Trailer = kept
+	maps.DeleteFunc(t.kept, func(name string, _ []string) bool { return t.managed(name) })
+}
+
+// scrubUpgrade keeps a client from changing to another HTTP, or to TLS, on the
+// connection to the upstream: inside such a tunnel the upstream would read
+// further requests, with headers that no gate has seen.
+func scrubUpgrade(h http.Header) {
+	for _, line := range h["Upgrade"] {
+		for token := range strings.SplitSeq(line, ",") {
+			protocol, _, _ := strings.Cut(token, "/")
+			switch strings.ToLower(strings.TrimSpace(protocol)) {
+			case "h2c", "h2", "http", "tls":
+				delete(h, "Upgrade")
+				return
+			}
+		}
+	}
 }
 
 // takeCookies removes the gateway's cookies and returns their values.
@@ -144,20 +198,21 @@ func (s *scrubber) takeCookies(h http.Header) (c credentials) {
 	for _, line := range lines {
 		var rest strings.Builder
 		for pair := range strings.SplitSeq(line, ";") {
-			name, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
-			switch strings.TrimSpace(unprefixed(name)) {
-			case s.session:
-				if found < maxCredentials {
-					c.sessions[found] = strings.Trim(value, `"`)
-					found++
-				}
-			case s.browser:
+			pair = strings.TrimSpace(pair)
+			name, value, _ := strings.Cut(pair, "=")
+			name = strings.TrimSpace(name)
+			bare := strings.TrimSpace(unprefixed(name))
+			switch {
+			case name == s.cookies.session && found < maxCredentials:
+				c.sessions[found] = strings.Trim(value, `"`)
+				found++
+			case name == s.cookies.browser:
 				c.browser = value
-			default:
+			case pair != "" && bare != s.session && bare != s.browser:
 				if rest.Len() > 0 {
 					rest.WriteString("; ")
 				}
-				rest.WriteString(strings.TrimSpace(pair))
+				rest.WriteString(pair)
 			}
 		}
 		if rest.Len() > 0 {

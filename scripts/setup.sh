@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # Installs what the tests need and the machine lacks: Chromium, which signs in
-# through the real login page.
+# through the real login page, and Node, which runs an example app.
 set -euo pipefail
-if command -v chromium >/dev/null; then
+need=()
+command -v chromium >/dev/null || need+=(chromium fonts-noto-cjk)
+command -v node >/dev/null || need+=(nodejs)
+if [ ${#need[@]} = 0 ]; then
 	exit 0
 fi
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-	echo "The browser tests need chromium: install it with your package manager and run this again." >&2
+	echo "The tests need ${need[*]}: install that with your package manager and run this again." >&2
 	exit 1
 fi
 apt-get update -q
-DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium fonts-noto-cjk
+DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${need[@]}"

@@ -5,6 +5,7 @@ package session
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -18,7 +19,10 @@ const MaxCookieLen = 512
 // key of ours may sign, and the reverse.
 const audience = "wechat_session"
 
-var errUnknownKey = errors.New("signed by a key that is not among the signing keys")
+var (
+	errUnknownKey = errors.New("signed by a key that is not among the signing keys")
+	errOtherType  = errors.New("a token of another type")
+)
 
 // signCookie names the session id in a compact JWT that ends with the session.
 func signCookie(k key, id string, expires time.Time) (string, error) {
@@ -33,7 +37,8 @@ func signCookie(k key, id string, expires time.Time) (string, error) {
 
 // parseCookie returns the session id that a cookie signed by one of keys names.
 func parseCookie(keys []key, value string, now func() time.Time) (string, error) {
-	if len(value) > MaxCookieLen {
+	// The decoder skips line breaks; see also WithStrictDecoding.
+	if len(value) > MaxCookieLen || strings.ContainsAny(value, "\r\n") {
 		return "", ErrInvalid
 	}
 	var claims jwt.RegisteredClaims
@@ -46,6 +51,9 @@ func parseCookie(keys []key, value string, now func() time.Time) (string, error)
 		// One spelling for each cookie: base64 with stray bits is refused.
 		jwt.WithStrictDecoding(),
 	).ParseWithClaims(value, &claims, func(t *jwt.Token) (any, error) {
+		if t.Header["typ"] != "JWT" {
+			return nil, errOtherType
+		}
 		kid, _ := t.Header["kid"].(string)
 		for _, k := range keys {
 			if k.id == kid {

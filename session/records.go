@@ -139,10 +139,13 @@ func (r *Records) RevokeUser(ctx context.Context, userID string) (int, error) {
 		if err != nil {
 			return err
 		}
-		if existed {
-			n++
-		}
 		r.open.end(id)
+		if !existed {
+			// It may be about to be issued, and the next "sign out everywhere"
+			// must find it; if it is gone, this entry goes by itself.
+			return nil
+		}
+		n++
 		_, err = r.store.Delete(ctx, ownerKey(userID, id))
 		return err
 	})
@@ -175,6 +178,13 @@ func ownerKey(userID, id string) string { return ownerPrefix + userID + ":" + id
 // WebSocket that a session opened is closed with it.
 func (r *Records) Track(id string, end func()) (release func()) {
 	return r.open.add(id, end)
+}
+
+// Live says whether the session has not been revoked, as far as is known: asked
+// after Track, no revocation can come in between unnoticed.
+func (r *Records) Live(ctx context.Context, id string) bool {
+	_, found, err := r.set.Get(ctx, id, 0)
+	return found || err != nil
 }
 
 // openConns are the requests in progress, by session.

@@ -126,7 +126,7 @@ func (d *Directory) owner(ctx context.Context, id Identity) (string, error) {
 	case byIdentity == "":
 		return byUnion, nil
 	default:
-		return d.merge(ctx, byIdentity, byUnion, id.UnionID)
+		return d.merge(ctx, byIdentity, byUnion, id)
 	}
 }
 
@@ -144,6 +144,9 @@ func (d *Directory) enter(ctx context.Context, owner string, id Identity) (*User
 		}
 		return d.claim(ctx, fresh, id)
 	}
+	if err := d.link(ctx, id, owner); err != nil {
+		return nil, err
+	}
 	u, err := d.set.Update(ctx, owner, 0, func(u *User) (bool, error) {
 		u.learn(id)
 		u.LastSeenAt = d.now().UTC()
@@ -156,7 +159,7 @@ func (d *Directory) enter(ctx context.Context, owner string, id Identity) (*User
 		// The process that was registering this person ended half-way.
 		return d.finish(ctx, owner, id)
 	}
-	return u, d.link(ctx, id, owner)
+	return u, nil
 }
 
 // finish writes the record of a user whose identity is claimed already.
@@ -166,14 +169,17 @@ func (d *Directory) finish(ctx context.Context, owner string, id Identity) (*Use
 		return nil, err
 	}
 	u.ID = owner
+	if err := d.link(ctx, id, owner); err != nil {
+		return nil, err
+	}
 	created, err := d.set.Create(ctx, owner, u, 0)
 	if err != nil {
 		return nil, err
 	}
-	if !created { // somebody else has finished it
-		return d.Get(ctx, owner)
+	if !created { // somebody else has finished it, perhaps by another identity
+		return d.enter(ctx, owner, id)
 	}
-	return u, d.link(ctx, id, owner)
+	return u, nil
 }
 
 // register makes the record of a person whom nobody knows yet.
@@ -208,13 +214,11 @@ func (d *Directory) claim(ctx context.Context, u *User, id Identity) (*User, err
 	return d.finish(ctx, owner, id)
 }
 
-// link makes the pointers from an identity to its user.
+// link makes the pointers from an identity to its user. Like claim, it comes
+// before the record is written: a pointer whose record does not name the identity
+// yet is completed by the next sign-in.
 func (d *Directory) link(ctx context.Context, id Identity, owner string) error {
-	keys := []string{identityKey(id)}
-	if id.UnionID != "" {
-		keys = append(keys, unionPrefix+id.UnionID)
-	}
-	for _, key := range keys {
+	for _, key := range keysOf(id) {
 		if _, err := d.store.Create(ctx, key, []byte(owner), 0); err != nil {
 			return fmt.Errorf("linking the identity: %w", err)
 		}
@@ -223,35 +227,67 @@ func (d *Directory) link(ctx context.Context, id Identity, owner string) error {
 }
 
 // merge moves everything of one user to another, and returns whose it now is:
-// WeChat has said, by unionid, that they are one person. Who is disabled as
-// either is disabled as both.
-func (d *Directory) merge(ctx context.Context, from, into, unionID string) (owner string, err error) {
+// WeChat has said, by the unionid of id, that they are one person. The pointer
+// from id is moved last, so that a merge which ended half-way is done again by
+// the next sign-in.
+func (d *Directory) merge(ctx context.Context, from, into string, id Identity) (owner string, err error) {
 	old, found, err := d.set.Reload(ctx, from)
-	if err != nil || !found {
-		return into, err
+	if err != nil {
+		return "", err
 	}
+	if found {
+		kept, err := d.absorb(ctx, into, old, id)
+		if err != nil {
+			return "", err
+		}
+		if !kept { // a registration that ended half-way: nothing to merge into
+			return from, d.store.Set(ctx, unionPrefix+id.UnionID, []byte(from), 0)
+		}
+	}
+	if err := d.store.Set(ctx, identityKey(id), []byte(into), 0); err != nil {
+		return "", fmt.Errorf("moving an identity: %w", err)
+	}
+	return into, nil
+}
+
+// absorb gives the user named into all that old has, except the pointer from the
+// identity by, and deletes old. It reports false, and does nothing, where there is
+// no such user. Who is disabled as either is disabled as both; else who is
+// approved as either is approved.
+func (d *Directory) absorb(ctx context.Context, into string, old *User, by Identity) (bool, error) {
 	kept, err := d.set.Update(ctx, into, 0, func(u *User) (bool, error) {
 		for _, id := range old.Identities {
 			u.learn(id)
 		}
-		if old.Status == Disabled {
-			u.Status = Disabled
+		if old.Status == Disabled || old.Status == Active && u.Status == Pending {
+			u.Status = old.Status
 		}
 		return true, nil
 	})
-	if err != nil {
-		return "", fmt.Errorf("merging users: %w", err)
-	}
-	if kept == nil { // a registration that ended half-way: nothing to merge into
-		return from, d.store.Set(ctx, unionPrefix+unionID, []byte(from), 0)
+	if err != nil || kept == nil {
+		return false, err
 	}
 	for _, id := range old.Identities {
-		if err := d.store.Set(ctx, identityKey(id), []byte(into), 0); err != nil {
-			return "", fmt.Errorf("moving an identity: %w", err)
+		for _, key := range keysOf(id) {
+			if key == identityKey(by) {
+				continue // merge does
+			}
+			if err := d.store.Set(ctx, key, []byte(into), 0); err != nil {
+				return false, fmt.Errorf("moving an identity: %w", err)
+			}
 		}
 	}
-	_, err = d.set.Delete(ctx, from)
-	return into, err
+	_, err = d.set.Delete(ctx, old.ID)
+	return true, err
+}
+
+// keysOf are the keys of the pointers from an identity to its user.
+func keysOf(id Identity) []string {
+	keys := []string{identityKey(id)}
+	if id.UnionID != "" {
+		keys = append(keys, unionPrefix+id.UnionID)
+	}
+	return keys
 }
 
 func identityKey(id Identity) string { return identityPrefix + id.AppID + ":" + id.OpenID }

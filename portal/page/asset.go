@@ -90,7 +90,7 @@ func (p *Pages) Asset(w http.ResponseWriter, r *http.Request, name string) bool 
 	h.Add("Vary", "Accept-Encoding")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Content-Security-Policy", "default-src 'none'") // for a picture opened by itself
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'") // for a picture opened by itself
 
 	content, etag := a.plain, a.hash
 	if acceptsGzip(r.Header.Get("Accept-Encoding")) {

@@ -14,31 +14,33 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/chrometest"
 )
 
 // The tests below drive the login page in a real Chromium against a scripted backend.
 
 // visit opens a path of the backend in a new tab, where time passes factor times as
 // fast for the page. When the test ends, the page must have made no trouble.
-func visit(t *testing.T, b *backend, path string, factor int, setup ...action) *tab {
+func visit(t *testing.T, b *backend, path string, factor int, setup ...chrometest.Action) *chrometest.Tab {
 	t.Helper()
-	page := browser(t)
+	page := chrometest.Open(t)
 	u, err := url.Parse(b.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { page.clean(u.Host) })
+	t.Cleanup(func() { page.Clean(u.Host) })
 	if factor > 1 {
-		setup = append(setup, faster(factor))
+		setup = append(setup, chrometest.Faster(factor))
 	}
-	page.run(append(setup, chromedp.Navigate(b.URL+path))...)
+	page.Run(append(setup, chromedp.Navigate(b.URL+path))...)
 	return page
 }
 
 // awaits waits until the backend has had n requests that begin with a prefix.
 func (b *backend) awaits(t *testing.T, n int, prefix string) {
 	t.Helper()
-	limit, tick := time.After(patience), time.NewTicker(10*time.Millisecond)
+	limit, tick := time.After(chrometest.Patience), time.NewTicker(10*time.Millisecond)
 	defer tick.Stop()
 	for b.count(prefix) < n {
 		select {
@@ -51,28 +53,28 @@ func (b *backend) awaits(t *testing.T, n int, prefix string) {
 
 func heading(view string) string { return english.Script.Views[view].Head }
 
-func press(keys ...string) action { return chromedp.KeyEvent(strings.Join(keys, "")) }
+func press(keys ...string) chrometest.Action { return chromedp.KeyEvent(strings.Join(keys, "")) }
 
 // click presses the login page's one button.
-func click() action { return chromedp.Click(chromedp.ID("action")) }
+func click() chrometest.Action { return chromedp.Click(chromedp.ID("action")) }
 
 const hint = "A phone cannot scan its own screen"
 
 func TestLoginPage_SignsInOverEvents(t *testing.T) {
 	b := newBackend(t)
 	page := visit(t, b, "/deep/page?q=1", 1)
-	page.sees("Sign in to Example")
-	page.sees(heading("pending"))
-	page.sees("The code is valid for 5 min")
-	if strings.Contains(page.text(), hint) {
+	page.Sees("Sign in to Example")
+	page.Sees(heading("pending"))
+	page.Sees("The code is valid for 5 min")
+	if strings.Contains(page.Text(), hint) {
 		t.Error("a computer is shown the phone's hint")
 	}
 	b.set("scanned", "")
-	page.sees("choose the number 42")
-	page.until(`document.getElementById('number').innerText === '42' && !document.getElementById('qr').offsetParent`)
+	page.Sees("choose the number 42")
+	page.Until(`document.getElementById('number').innerText === '42' && !document.getElementById('qr').offsetParent`)
 	b.set("confirmed", "")
-	page.sees("Inside")
-	if at := eval[string](page, `location.pathname`); at != "/inside" {
+	page.Sees("Inside")
+	if at := chrometest.Eval[string](page, `location.pathname`); at != "/inside" {
 		t.Errorf("left for %s", at)
 	}
 	if n := b.count("GET /_wechat/attempts/attempt-1?wait"); n != 0 {
@@ -93,9 +95,9 @@ func TestLoginPage_Tap(t *testing.T) {
 	b := newBackend(t)
 	b.number = ""
 	page := visit(t, b, "/", 1)
-	page.sees(heading("pending"))
+	page.Sees(heading("pending"))
 	b.set("scanned", "")
-	page.sees(english.Script.Views["tap"].Body)
+	page.Sees(english.Script.Views["tap"].Body)
 }
 
 // Proxies that buffer or refuse event streams, and proxies that cut long requests, must
@@ -117,7 +119,7 @@ func TestLoginPage_FallsBack(t *testing.T) {
 			b := newBackend(t)
 			b.events, b.polls = tt.events, tt.polls
 			page := visit(t, b, "/", tt.factor)
-			page.sees(heading("pending"))
+			page.Sees(heading("pending"))
 			if tt.polls != "" {
 				b.awaits(t, 1, "GET /_wechat/attempts/attempt-1?wait=25")
 				seen := b.count(tt.want)
@@ -126,9 +128,9 @@ func TestLoginPage_FallsBack(t *testing.T) {
 				b.awaits(t, 1, tt.want)
 			}
 			b.set("scanned", "")
-			page.sees("choose the number 42")
+			page.Sees("choose the number 42")
 			b.set("confirmed", "")
-			page.sees("Inside")
+			page.Sees("Inside")
 			if n := b.count("GET /_wechat/attempts/attempt-1/events"); n != 1 {
 				t.Errorf("%d event streams, want the one that failed", n)
 			}
@@ -141,14 +143,16 @@ func TestLoginPage_FallsBack(t *testing.T) {
 func TestLoginPage_Reconnects(t *testing.T) {
 	b := newBackend(t)
 	page := visit(t, b, "/", 1)
-	page.sees(heading("pending"))
+	page.Sees(heading("pending"))
 	b.awaits(t, 1, "GET /_wechat/attempts/attempt-1/events")
+	b.set("scanned", "")
+	page.Sees("choose the number 42") // the stream works
 	b.CloseClientConnections()
 	b.awaits(t, 2, "GET /_wechat/attempts/attempt-1/events")
-	page.run(chromedp.Evaluate[chromedp.Void](`dispatchEvent(new Event('online'))`)) // as after sleep
+	page.Run(chromedp.Evaluate[chromedp.Void](`dispatchEvent(new Event('online'))`)) // as after sleep
 	b.awaits(t, 3, "GET /_wechat/attempts/attempt-1/events")
-	b.set("scanned", "")
-	page.sees("choose the number 42")
+	b.set("confirmed", "")
+	page.Sees("Inside")
 	if b.made != 1 {
 		t.Errorf("%d attempts, want 1", b.made)
 	}
@@ -173,16 +177,16 @@ func TestLoginPage_FinalStates(t *testing.T) {
 	page := visit(t, b, "/", 1)
 	for _, tt := range tests {
 		t.Run(tt.state+" "+tt.reason, func(t *testing.T) {
-			page.t = t
-			page.sees(heading("pending"))
+			page.T = t
+			page.Sees(heading("pending"))
 			b.set(tt.state, tt.reason)
-			page.sees(tt.head)
-			page.sees(tt.button)
-			page.run(click()) // one click brings a new code
+			page.Sees(tt.head)
+			page.Sees(tt.button)
+			page.Run(click()) // one click brings a new code
 		})
 	}
-	page.t = t
-	page.sees(heading("pending"))
+	page.T = t
+	page.Sees(heading("pending"))
 }
 
 // The page tells the expiry by itself where the server cannot, and by the time since the
@@ -193,11 +197,11 @@ func TestLoginPage_ExpiresByItself(t *testing.T) {
 			b := newBackend(t)
 			b.skew, b.ttl = skew, time.Minute
 			page := visit(t, b, "/", 20)
-			page.sees(heading("pending"))
-			page.sees("The code is valid for 1 min")
-			page.sees(heading("expired"))
-			page.run(click())
-			page.sees(heading("pending"))
+			page.Sees(heading("pending"))
+			page.Sees("The code is valid for 1 min")
+			page.Sees(heading("expired"))
+			page.Run(click())
+			page.Sees(heading("pending"))
 			if n := b.count("POST /_wechat/attempts"); n != 2 {
 				t.Errorf("%d attempts, want 2", n)
 			}
@@ -226,13 +230,13 @@ func TestLoginPage_CreateFails(t *testing.T) {
 			b := newBackend(t)
 			b.creates = slices.Clone(tt.answers)
 			page := visit(t, b, "/", 10)
-			page.sees(tt.head)
+			page.Sees(tt.head)
 			if tt.button {
-				page.run(click())
+				page.Run(click())
 			} else {
-				page.sees("Next try in 0:")
+				page.Sees("Next try in 0:")
 			}
-			page.sees(heading("pending"))
+			page.Sees(heading("pending"))
 			if n := b.count("POST /_wechat/attempts"); n != len(tt.answers)+1 {
 				t.Errorf("%d tries, want %d", n, len(tt.answers)+1)
 			}
@@ -245,14 +249,14 @@ func TestLoginPage_RespectsRetryAfter(t *testing.T) {
 	b := newBackend(t)
 	b.creates = []answer{{429, nil, "90"}}
 	page := visit(t, b, "/", 1)
-	page.sees(heading("tooMany"))
-	page.sees("Next try in 1:3")
-	page.run(chromedp.Evaluate[chromedp.Void](`dispatchEvent(new Event('online'))`))
-	page.until(`document.getElementById('countdown').innerText.includes('1:2')`)
+	page.Sees(heading("tooMany"))
+	page.Sees("Next try in 1:3")
+	page.Run(chromedp.Evaluate[chromedp.Void](`dispatchEvent(new Event('online'))`))
+	page.Until(`document.getElementById('countdown').innerText.includes('1:2')`)
 	if n := b.count("POST /_wechat/attempts"); n != 1 {
 		t.Errorf("%d tries within Retry-After", n)
 	}
-	if strings.Contains(page.text(), english.Script.TryNow) {
+	if strings.Contains(page.Text(), english.Script.TryNow) {
 		t.Error("the page offers to try at once")
 	}
 }
@@ -260,29 +264,29 @@ func TestLoginPage_RespectsRetryAfter(t *testing.T) {
 func TestLoginPage_Offline(t *testing.T) {
 	b := newBackend(t)
 	page := visit(t, b, "/", 1)
-	page.sees(heading("pending"))
+	page.Sees(heading("pending"))
 	b.set("expired", "")
-	page.sees(heading("expired"))
-	page.run(offline(true), click())
-	page.sees(heading("offline"))
-	page.run(offline(false))
-	page.sees(heading("pending"))
+	page.Sees(heading("expired"))
+	page.Run(chrometest.Offline(true), click())
+	page.Sees(heading("offline"))
+	page.Run(chrometest.Offline(false))
+	page.Sees(heading("pending"))
 }
 
 // A network lost while the code is shown leaves the code where it is.
 func TestLoginPage_ConnectionLost(t *testing.T) {
 	b := newBackend(t)
 	page := visit(t, b, "/", 1)
-	page.sees(heading("pending"))
+	page.Sees(heading("pending"))
 	b.awaits(t, 1, "GET /_wechat/attempts/attempt-1/events")
-	page.run(offline(true))
+	page.Run(chrometest.Offline(true))
 	b.CloseClientConnections()
-	page.sees(english.Script.Reconnecting)
-	page.sees(heading("pending"))
-	page.run(offline(false))
-	page.until(`document.getElementById('note').hidden`)
+	page.Sees(english.Script.Reconnecting)
+	page.Sees(heading("pending"))
+	page.Run(chrometest.Offline(false))
+	page.Until(`document.getElementById('note').hidden`)
 	b.set("scanned", "")
-	page.sees("choose the number 42")
+	page.Sees("choose the number 42")
 }
 
 func TestLoginPage_Session(t *testing.T) {
@@ -303,10 +307,10 @@ func TestLoginPage_Session(t *testing.T) {
 			b := newBackend(t)
 			b.sessions = slices.Clone(tt.answers)
 			page := visit(t, b, "/", 5)
-			page.sees(heading("pending"))
+			page.Sees(heading("pending"))
 			b.set("confirmed", "")
 			b.awaits(t, len(tt.answers), "POST /_wechat/attempts/attempt-1/session")
-			page.sees(tt.sees)
+			page.Sees(tt.sees)
 		})
 	}
 }
@@ -316,10 +320,10 @@ func TestLoginPage_Session(t *testing.T) {
 func TestLoginPage_LostAnswer(t *testing.T) {
 	b := newBackend(t)
 	page := visit(t, b, "/app", 1)
-	page.sees(heading("pending"))
+	page.Sees(heading("pending"))
 	b.script(func(b *backend) { b.sessions, b.signedIn = []answer{{410, nil, ""}}, true })
 	b.set("confirmed", "")
-	page.sees("Inside")
+	page.Sees("Inside")
 }
 
 // Not even a server gone wrong sends a visitor to another site (G12).
@@ -332,10 +336,10 @@ func TestLoginPage_RedirectStaysHere(t *testing.T) {
 			b := newBackend(t)
 			b.redirect = evil
 			page := visit(t, b, "/app", 1)
-			page.sees(heading("pending"))
+			page.Sees(heading("pending"))
 			b.set("confirmed", "")
-			page.sees("Inside")
-			if at := eval[string](page, `location.href`); at != b.URL+"/" {
+			page.Sees("Inside")
+			if at := chrometest.Eval[string](page, `location.href`); at != b.URL+"/" {
 				t.Errorf("left for %s, want %s/", at, b.URL)
 			}
 		})
@@ -347,10 +351,10 @@ func TestLoginPage_KeepsFragment(t *testing.T) {
 	b := newBackend(t)
 	b.redirect = "/app?x=1"
 	page := visit(t, b, "/app?x=1#part", 1)
-	page.sees(heading("pending"))
+	page.Sees(heading("pending"))
 	b.set("confirmed", "")
-	page.sees("Inside")
-	if at := eval[string](page, `location.href`); at != b.URL+"/app?x=1#part" {
+	page.Sees("Inside")
+	if at := chrometest.Eval[string](page, `location.href`); at != b.URL+"/app?x=1#part" {
 		t.Errorf("left for %s", at)
 	}
 }
@@ -362,7 +366,7 @@ func TestLoginPage_WithoutCookies(t *testing.T) {
 	b.events = "error"
 	b.forgets = true
 	page := visit(t, b, "/", 1)
-	page.sees(heading("cookies"))
+	page.Sees(heading("cookies"))
 	if n := b.count("POST /_wechat/attempts"); n != 1 {
 		t.Errorf("%d attempts, want 1", n)
 	}
@@ -371,30 +375,30 @@ func TestLoginPage_WithoutCookies(t *testing.T) {
 func TestLoginPage_Keyboard(t *testing.T) {
 	b := newBackend(t)
 	page := visit(t, b, "/", 1)
-	page.sees(heading("pending"))
+	page.Sees(heading("pending"))
 	b.set("scanned", "")
-	page.sees("choose the number 42")
-	page.run(press(kb.Tab))
-	page.until(`document.activeElement.id === 'action'`)
-	page.run(press(kb.Enter)) // a new code while the old one is open gives that up
-	page.sees(heading("pending"))
-	page.until(`document.activeElement.id === 'head'`)
+	page.Sees("choose the number 42")
+	page.Run(press(kb.Tab))
+	page.Until(`document.activeElement.id === 'chrometest.Action'`)
+	page.Run(press(kb.Enter)) // a new code while the old one is open gives that up
+	page.Sees(heading("pending"))
+	page.Until(`document.activeElement.id === 'head'`)
 	b.awaits(t, 1, "DELETE /_wechat/attempts/attempt-1")
 	b.set("expired", "")
-	page.sees(heading("expired"))
-	page.until(`document.activeElement.id === 'action'`)
-	page.run(press(kb.Enter))
-	page.sees(heading("pending"))
+	page.Sees(heading("expired"))
+	page.Until(`document.activeElement.id === 'chrometest.Action'`)
+	page.Run(press(kb.Enter))
+	page.Sees(heading("pending"))
 }
 
 // Every change is told to those who listen rather than look.
 func TestLoginPage_Announces(t *testing.T) {
 	b := newBackend(t)
 	page := visit(t, b, "/", 1)
-	page.sees(heading("pending"))
+	page.Sees(heading("pending"))
 	b.set("scanned", "")
-	page.until(`document.querySelector('[role=status][aria-atomic=true]').innerText.includes('choose the number 42')`)
-	if alt := eval[string](page, `document.getElementById('qr').alt`); alt != english.Script.QRAlt {
+	page.Until(`document.querySelector('[role=status][aria-atomic=true]').innerText.includes('choose the number 42')`)
+	if alt := chrometest.Eval[string](page, `document.getElementById('qr').alt`); alt != english.Script.QRAlt {
 		t.Errorf("the code's alternative text is %q", alt)
 	}
 }
@@ -402,13 +406,13 @@ func TestLoginPage_Announces(t *testing.T) {
 func TestLoginPage_Tabs(t *testing.T) {
 	b := newBackend(t)
 	first := visit(t, b, "/one", 1)
-	first.sees(heading("pending"))
+	first.Sees(heading("pending"))
 	second := visit(t, b, "/two", 1)
-	second.sees(heading("pending"))
+	second.Sees(heading("pending"))
 	b.set("confirmed", "") // the newest attempt is the second tab's
-	second.sees("Inside")
-	first.sees("Inside")
-	if at := eval[string](first, `location.pathname`); at != "/one" {
+	second.Sees("Inside")
+	first.Sees("Inside")
+	if at := chrometest.Eval[string](first, `location.pathname`); at != "/one" {
 		t.Errorf("the other tab went to %s", at)
 	}
 }
@@ -416,18 +420,18 @@ func TestLoginPage_Tabs(t *testing.T) {
 func TestLoginPage_Phone(t *testing.T) {
 	b := newBackend(t)
 	page := visit(t, b, "/", 1, chromedp.EmulateViewport(320, 640, chromedp.EmulateMobile, chromedp.EmulateTouch))
-	page.sees(hint)
-	page.until(`document.getElementById('qr').src.startsWith('data:image/png')`) // which an album takes
-	page.until(`document.getElementById('qr').getBoundingClientRect().width >= 200`)
-	if wide := eval[float64](page, `document.documentElement.scrollWidth`); wide > 320 {
+	page.Sees(hint)
+	page.Until(`document.getElementById('qr').src.startsWith('data:image/png')`) // which an album takes
+	page.Until(`document.getElementById('qr').getBoundingClientRect().width >= 200`)
+	if wide := chrometest.Eval[float64](page, `document.documentElement.scrollWidth`); wide > 320 {
 		t.Errorf("the page is %v px wide on a screen of 320", wide)
 	}
 }
 
 func TestLoginPage_WithoutScript(t *testing.T) {
 	b := newBackend(t)
-	page := visit(t, b, "/", 1, command(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}))
-	shown, err := do(page, chromedp.Text(chromedp.CSS("main")))
+	page := visit(t, b, "/", 1, chrometest.Command(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}))
+	shown, err := chrometest.Do(page, chromedp.Text(chromedp.CSS("main")))
 	if err != nil {
 		t.Fatal(err)
 	}

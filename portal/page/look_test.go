@@ -4,9 +4,7 @@
 package page
 
 import (
-	"bytes"
 	"fmt"
-	"image/png"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -16,12 +14,12 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 	"github.com/google/go-cmp/cmp"
-	"github.com/makiuchi-d/gozxing"
-	"github.com/makiuchi-d/gozxing/qrcode"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/chrometest"
 )
 
 // phone emulates a small one.
-func phone() action {
+func phone() chrometest.Action {
 	return chromedp.EmulateViewport(320, 640, chromedp.EmulateMobile, chromedp.EmulateTouch)
 }
 
@@ -87,33 +85,33 @@ func TestPages_Look(t *testing.T) {
 	list := renderings("Chrome on Windows")
 	base, _ := gallery(t, list)
 	u, _ := url.Parse(base)
-	looks := map[string][]action{
+	looks := map[string][]chrometest.Action{
 		"light, English": {phone()},
-		"dark, Chinese":  {phone(), dark(), speaks("zh-CN")},
+		"dark, Chinese":  {phone(), chrometest.Dark(), chrometest.Speaks("zh-CN")},
 	}
 	for name, look := range looks {
 		t.Run(name, func(t *testing.T) {
-			tab := browser(t)
-			tab.run(look...)
+			tab := chrometest.Open(t)
+			tab.Run(look...)
 			for i, page := range list {
-				tab.run(chromedp.Navigate(fmt.Sprintf("%s/%d", base, i)))
-				if poor := eval[[]string](tab, contrast); len(poor) != 0 {
+				tab.Run(chromedp.Navigate(fmt.Sprintf("%s/%d", base, i)))
+				if poor := chrometest.Eval[[]string](tab, contrast); len(poor) != 0 {
 					t.Errorf("%s: too little contrast: %q", page.name, poor)
 				}
-				if missed := eval[[]string](tab, small); len(missed) != 0 {
+				if missed := chrometest.Eval[[]string](tab, small); len(missed) != 0 {
 					t.Errorf("%s: too small to touch: %q", page.name, missed)
 				}
-				if wide := eval[float64](tab, `document.documentElement.scrollWidth`); wide > 320 {
+				if wide := chrometest.Eval[float64](tab, `document.documentElement.scrollWidth`); wide > 320 {
 					t.Errorf("%s: %v px wide on a screen of 320", page.name, wide)
 				}
 			}
-			tab.clean(u.Host)
+			tab.Clean(u.Host)
 		})
 	}
 }
 
 func TestLoginPage_ViewsLook(t *testing.T) {
-	for name, look := range map[string]action{"light": phone(), "dark": chromedp.Steps(phone(), dark())} {
+	for name, look := range map[string]chrometest.Action{"light": phone(), "dark": chromedp.Steps(phone(), chrometest.Dark())} {
 		t.Run(name, func(t *testing.T) {
 			b := newBackend(t)
 			page := visit(t, b, "/", 1, look)
@@ -123,11 +121,11 @@ func TestLoginPage_ViewsLook(t *testing.T) {
 				{"cancelled", heading("cancelled")},
 			} {
 				b.set(step.state, "")
-				page.sees(step.sees)
-				if poor := eval[[]string](page, contrast); len(poor) != 0 {
+				page.Sees(step.sees)
+				if poor := chrometest.Eval[[]string](page, contrast); len(poor) != 0 {
 					t.Errorf("%s: too little contrast: %q", step.state, poor)
 				}
-				if missed := eval[[]string](page, small); len(missed) != 0 {
+				if missed := chrometest.Eval[[]string](page, small); len(missed) != 0 {
 					t.Errorf("%s: too small to touch: %q", step.state, missed)
 				}
 			}
@@ -138,46 +136,29 @@ func TestLoginPage_ViewsLook(t *testing.T) {
 // What the person scans is the screen: the code must be readable off it, above all in
 // the dark, where many pages lose the white margin that scanners need.
 func TestLoginPage_CodeReadsOffTheScreen(t *testing.T) {
-	tests := map[string]action{
+	tests := map[string]chrometest.Action{
 		"light":       chromedp.EmulateViewport(900, 700),
-		"dark":        chromedp.Steps(chromedp.EmulateViewport(900, 700), dark()),
-		"dark, phone": chromedp.Steps(phone(), dark()),
+		"dark":        chromedp.Steps(chromedp.EmulateViewport(900, 700), chrometest.Dark()),
+		"dark, phone": chromedp.Steps(phone(), chrometest.Dark()),
 	}
 	for name, look := range tests {
 		t.Run(name, func(t *testing.T) {
 			b := newBackend(t)
 			page := visit(t, b, "/", 1, look)
-			page.sees(heading("pending"))
-			page.until(`document.getElementById('qr').complete`)
-			if width := eval[float64](page, `document.getElementById('qr').getBoundingClientRect().width`); width < 200 {
+			page.Sees(heading("pending"))
+			page.Until(`document.getElementById('qr').complete`)
+			if width := chrometest.Eval[float64](page, `document.getElementById('qr').getBoundingClientRect().width`); width < 200 {
 				t.Errorf("the code is %v px wide, want at least 200", width)
 			}
-			shot, err := do(page, chromedp.CaptureScreenshot())
+			shot, err := chrometest.Do(page, chromedp.CaptureScreenshot())
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := scan(t, shot); got != scanURL {
+			if got := chrometest.ReadQR(t, shot); got != scanURL {
 				t.Errorf("the screen reads %q, want %q", got, scanURL)
 			}
 		})
 	}
-}
-
-func scan(t *testing.T, picture []byte) string {
-	t.Helper()
-	img, err := png.Decode(bytes.NewReader(picture))
-	if err != nil {
-		t.Fatal(err)
-	}
-	bitmap, err := gozxing.NewBinaryBitmapFromImage(img)
-	if err != nil {
-		t.Fatal(err)
-	}
-	result, err := qrcode.NewQRCodeReader().Decode(bitmap, nil)
-	if err != nil {
-		t.Fatalf("reading the code: %v", err)
-	}
-	return result.GetText()
 }
 
 // The pages on the phone work without a script, and their forms carry the page's own
@@ -199,10 +180,10 @@ func TestConfirmPage_PostsWithoutScript(t *testing.T) {
 	base, forms := gallery(t, list)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			tab := browser(t)
+			tab := chrometest.Open(t)
 			path := fmt.Sprintf("/%d", tt.page)
-			tab.run(
-				command(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}),
+			tab.Run(
+				chrometest.Command(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}),
 				chromedp.Navigate(base+path),
 				chromedp.Click(chromedp.Search(fmt.Sprintf(`//button[text()=%q]`, tt.button))),
 			)
@@ -223,13 +204,13 @@ func TestConfirmPage_PostsWithoutScript(t *testing.T) {
 // The server's zone is not the phone's; where scripts run, the phone's holds.
 func TestConfirmPage_ShowsThePhonesTime(t *testing.T) {
 	base, _ := gallery(t, renderings("x"))
-	tab := browser(t)
-	tab.run(
-		command(emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "Asia/Shanghai"}),
+	tab := chrometest.Open(t)
+	tab.Run(
+		chrometest.Command(emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "Asia/Shanghai"}),
 		chromedp.Navigate(base+"/2"),
 	)
-	tab.sees("2026-11-21 16:09:10")
-	if strings.Contains(tab.text(), "08:09:10") {
+	tab.Sees("2026-11-21 16:09:10")
+	if strings.Contains(tab.Text(), "08:09:10") {
 		t.Error("the server's time is shown as well")
 	}
 }

@@ -134,7 +134,8 @@ func vouched[T any](e *entry[T], health *outage) time.Time {
 
 // load reads the record from the store, once for all who ask at the same time.
 func (s *Set[T]) load(ctx context.Context, id string) (*T, bool, error) {
-	if s.now().UnixNano()-s.down.Load() < int64(retryAfter) {
+	// Negative is a clock that was set back since.
+	if since := s.now().UnixNano() - s.down.Load(); since >= 0 && since < int64(retryAfter) {
 		return nil, false, fmt.Errorf("reading %s %w: it failed less than %v ago", s.topic, store.ErrUnavailable, retryAfter)
 	}
 	// The read outlives a visitor who gives up: others may wait for it.
@@ -206,6 +207,8 @@ func (s *Set[T]) keep(id string, e *entry[T], noticesBefore uint64) {
 func (s *Set[T]) notice(n store.Notice) {
 	s.mu.Lock()
 	s.notices++
+	// Who asks from now on must not share a read that began before.
+	s.flight.Forget(n.Payload)
 	switch n.Kind {
 	case store.Lost:
 		s.health.CompareAndSwap(nil, &outage{since: s.now()})
@@ -292,6 +295,7 @@ func (s *Set[T]) publish(ctx context.Context, id string) error {
 	// This node must not wait for the round trip.
 	s.mu.Lock()
 	s.notices++
+	s.flight.Forget(id)
 	s.cache.Invalidate(id)
 	s.mu.Unlock()
 	if err := s.store.Publish(ctx, s.topic, id); err != nil {

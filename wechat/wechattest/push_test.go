@@ -422,8 +422,11 @@ func FuzzMessageXML(f *testing.F) {
 	f.Add("]]]]>>", "<![CDATA[x]]>")
 	f.Fuzz(func(t *testing.T, name, content string) {
 		m := Message{FromUserName: name, MsgType: "text", Content: content, MsgID: "1"}
-		var got struct{ FromUserName, Content, MsgId string }
-		if err := xml.Unmarshal(m.XML(), &got); err != nil || got.MsgId != "1" {
+		var got struct {
+			FromUserName, Content string
+			MsgID                 string `xml:"MsgId"`
+		}
+		if err := xml.Unmarshal(m.XML(), &got); err != nil || got.MsgID != "1" {
 			t.Errorf("%q: %+v, %v", m.XML(), got, err)
 		}
 		if !json.Valid(m.JSON()) {

@@ -366,8 +366,10 @@
     attempt.state = state;
     if (state === 'scanned') showScanned(attempt);
     else if (state === 'confirmed') consume(attempt, watcher, signal);
-    else if (state === 'consumed') settle('consumed');
-    else if (state === 'denied') denied(reason);
+    else if (state === 'consumed') {
+      // The answer to this page's own request brings the session; it may come later.
+      if (!attempt.consuming) settle('consumed');
+    } else if (state === 'denied') denied(reason);
     else end(state);
     return true;
   }
@@ -396,6 +398,7 @@
   // Takes the session of a confirmed attempt.
   async function consume(attempt, watcher, signal) {
     show('confirmed');
+    attempt.consuming = true;
     for (let n = 0; !signal.aborted; n++) {
       const {status, data, retryAfter} = await request('POST', `${attemptPath(attempt.id)}/session`, {signal});
       if (signal.aborted) return;
@@ -405,6 +408,7 @@
       if (status === 410) return settle('expired');
       if (status === 409) {
         attempt.state = 'scanned';
+        attempt.consuming = false;
         await pause(1000, signal);
         watcher.check();
         return;

@@ -1,11 +1,12 @@
 // Copyright 2026 the caddy-wechat authors
 // SPDX-License-Identifier: Apache-2.0
 
-package page
+// Package chrometest drives a real Chromium in tests, and fails a test for
+// everything that a page must never do. It is for tests only.
+package chrometest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -26,15 +27,17 @@ import (
 // chromium is the browser that the tests run. There is no test without it.
 const chromium = "/usr/bin/chromium"
 
-// patience bounds each wait for the page, in real time.
-const patience = 30 * time.Second
+// Patience bounds each wait for the page, in real time.
+const Patience = 30 * time.Second
 
-type action = chromedp.Action[chromedp.Void]
+// Action is one step of a browser.
+type Action = chromedp.Action[chromedp.Void]
 
-// tab is one browser tab and all that went wrong in it.
-type tab struct {
-	t   *testing.T
-	ctx context.Context
+// Tab is one browser tab and all that went wrong in it.
+type Tab struct {
+	T testing.TB // who fails
+	// Ctx is the tab's chromedp context.
+	Ctx context.Context //nolint:containedctx // it is the tab
 
 	mu       sync.Mutex
 	problems []string // script errors and CSP violations
@@ -50,12 +53,15 @@ var chrome struct {
 	stop []func()
 }
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	for _, stop := range slices.Backward(chrome.stop) {
-		stop()
-	}
-	os.Exit(code)
+// Run runs the tests of a package and then ends the browser, if one was started.
+// It returns the code to exit with.
+func Run(m *testing.M) int {
+	defer func() {
+		for _, stop := range slices.Backward(chrome.stop) {
+			stop()
+		}
+	}()
+	return m.Run()
 }
 
 func startChrome() {
@@ -79,8 +85,8 @@ func startChrome() {
 	chrome.stop = []func(){func() { _ = os.RemoveAll(profile) }, stopAlloc, stopTab}
 }
 
-// browser opens a tab for a test. Without Chromium the test fails.
-func browser(t *testing.T) *tab {
+// Open opens a tab for a test. Without Chromium the test fails.
+func Open(t testing.TB) *Tab {
 	t.Helper()
 	chrome.Do(startChrome)
 	if chrome.err != nil {
@@ -88,16 +94,16 @@ func browser(t *testing.T) *tab {
 	}
 	ctx, cancel := chromedp.NewContext(chrome.ctx)
 	t.Cleanup(cancel)
-	b := &tab{t: t, ctx: ctx}
+	b := &Tab{T: t, Ctx: ctx}
 	if err := chromedp.Listen(ctx, b.listen); err != nil {
 		t.Fatalf("opening a tab: %v", err)
 	}
-	b.run(command(log.Enable, cdp.Empty{}), command(network.Enable, network.EnableParams{}), speaks("en"))
+	b.Run(Command(log.Enable, cdp.Empty{}), Command(network.Enable, network.EnableParams{}), Speaks("en"))
 	return b
 }
 
-// command makes an action of a protocol command whose result does not matter.
-func command[P, R any](c cdp.Command[P, R], params P) action {
+// Command makes an action of a protocol command whose result does not matter.
+func Command[P, R any](c cdp.Command[P, R], params P) Action {
 	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 		_, err := cdp.Call(ctx, t, c, params)
 		return err
@@ -106,7 +112,7 @@ func command[P, R any](c cdp.Command[P, R], params P) action {
 
 // listen collects what must never happen. That Chromium reports the answers 4xx and
 // 5xx, which the tests script, is no problem.
-func (b *tab) listen(ev any) {
+func (b *Tab) listen(ev any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch ev := ev.(type) {
@@ -126,105 +132,114 @@ func (b *tab) listen(ev any) {
 	}
 }
 
-// clean fails the test for any problem, and for any request to another host.
-func (b *tab) clean(host string) {
-	b.t.Helper()
+// Clean fails the test for any problem, and for any request to another host.
+func (b *Tab) Clean(host string) {
+	b.T.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, p := range b.problems {
-		b.t.Error(p)
+		b.T.Error(p)
 	}
 	for _, h := range b.hosts {
 		if h != host {
-			b.t.Errorf("the page asked another host: %s", h)
+			b.T.Errorf("the page asked another host: %s", h)
 		}
 	}
 }
 
-func (b *tab) run(actions ...action) {
-	b.t.Helper()
-	if _, err := do(b, chromedp.Steps(actions...)); err != nil {
-		b.t.Fatalf("driving the browser: %v", err)
+// Run takes steps, or fails the test.
+func (b *Tab) Run(actions ...Action) {
+	b.T.Helper()
+	if _, err := Do(b, chromedp.Steps(actions...)); err != nil {
+		b.T.Fatalf("driving the browser: %v", err)
 	}
 }
 
-func do[T any](b *tab, a chromedp.Action[T]) (T, error) {
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
+// Do takes a step within Patience and returns its result.
+func Do[T any](b *Tab, a chromedp.Action[T]) (T, error) {
+	ctx, cancel := context.WithTimeout(b.Ctx, Patience)
 	defer cancel()
 	return chromedp.Run(ctx, a)
 }
 
-// text is what a person sees, for failure messages.
-func (b *tab) text() string {
-	text, err := do(b, chromedp.Evaluate[string](`document.body.innerText`))
+// Text is what a person sees, for failure messages.
+func (b *Tab) Text() string {
+	text, err := Do(b, chromedp.Evaluate[string](`document.body.innerText`))
 	if err != nil {
 		return err.Error()
 	}
 	return text
 }
 
-// sees waits until the page shows a text.
-func (b *tab) sees(text string) {
-	b.t.Helper()
-	b.until(fmt.Sprintf(`document.body && document.body.innerText.includes(%q)`, text))
+// Sees waits until the page shows a text.
+func (b *Tab) Sees(text string) {
+	b.T.Helper()
+	b.Until(fmt.Sprintf(`document.body && document.body.innerText.includes(%q)`, text))
 }
 
-// until waits until an expression holds, across navigations.
-func (b *tab) until(expression string) {
-	b.t.Helper()
+// Until waits until an expression holds, across navigations.
+func (b *Tab) Until(expression string) {
+	b.T.Helper()
+	ctx, cancel := context.WithTimeout(b.Ctx, Patience)
+	defer cancel()
 	for {
-		_, err := do(b, chromedp.Poll[bool](expression, chromedp.WithPollingTimeout(0)))
-		switch {
-		case err == nil:
+		_, err := chromedp.Run(ctx, chromedp.Poll[bool](expression, chromedp.WithPollingTimeout(0)))
+		if err == nil {
 			return
-		case errors.Is(err, context.DeadlineExceeded), b.ctx.Err() != nil:
-			b.t.Fatalf("waiting for %s: %v; the page shows:\n%s", expression, err, b.text())
-		default: // a navigation ended the wait; it goes on in the new document
+		}
+		if ctx.Err() != nil {
+			b.T.Fatalf("waiting for %s: %v; the page shows:\n%s", expression, err, b.Text())
+		}
+		// A navigation ended the wait; it goes on in the new document.
+		select {
+		case <-ctx.Done():
+		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
 
-// eval returns the value of an expression.
-func eval[T any](b *tab, expression string) T {
-	b.t.Helper()
-	v, err := do(b, chromedp.Evaluate[T](expression))
+// Eval returns the value of an expression.
+func Eval[T any](b *Tab, expression string) T {
+	b.T.Helper()
+	v, err := Do(b, chromedp.Evaluate[T](expression))
 	if err != nil {
-		b.t.Fatalf("evaluating %s: %v", expression, err)
+		b.T.Fatalf("evaluating %s: %v", expression, err)
 	}
 	return v
 }
 
-func speaks(tag string) action {
-	return command(network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": tag}})
+// Speaks sets the language that the browser asks for.
+func Speaks(tag string) Action {
+	return Command(network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": tag}})
 }
 
-// dark asks for the dark look, without motion.
-func dark() action {
-	return command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+// Dark asks for the dark look, without motion.
+func Dark() Action {
+	return Command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
 		{Name: "prefers-color-scheme", Value: "dark"},
 		{Name: "prefers-reduced-motion", Value: "reduce"},
 	}})
 }
 
-// offline takes the network away, or gives it back.
-func offline(lost bool) action {
+// Offline takes the network away, or gives it back.
+func Offline(lost bool) Action {
 	return chromedp.Steps(
-		command(network.EmulateNetworkConditionsByRule, network.EmulateNetworkConditionsByRuleParams{
+		Command(network.EmulateNetworkConditionsByRule, network.EmulateNetworkConditionsByRuleParams{
 			MatchedNetworkConditions: []*network.Conditions{{Offline: lost, DownloadThroughput: -1, UploadThroughput: -1}},
 		}),
-		command(network.OverrideNetworkState, network.OverrideNetworkStateParams{
+		Command(network.OverrideNetworkState, network.OverrideNetworkStateParams{
 			Offline: lost, DownloadThroughput: -1, UploadThroughput: -1,
 		}),
 	)
 }
 
-// faster makes time pass that many times as fast for the page's own timers and clock.
-func faster(factor int) action {
+// Faster makes time pass that many times as fast for the page's own timers and clock.
+func Faster(factor int) Action {
 	script := fmt.Sprintf(`(() => {
 		const factor = %d, began = Date.now(), now = Date.now, later = setTimeout, every = setInterval;
 		Date.now = () => began + (now() - began) * factor;
 		window.setTimeout = (f, ms, ...rest) => later(f, ms / factor, ...rest);
 		window.setInterval = (f, ms, ...rest) => every(f, ms / factor, ...rest);
 	})()`, factor)
-	return command(cdppage.AddScriptToEvaluateOnNewDocument, cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: script})
+	return Command(cdppage.AddScriptToEvaluateOnNewDocument, cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: script})
 }

@@ -1,0 +1,123 @@
+// Copyright 2026 the caddy-wechat authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command demo shows WeChat login in front of a site, with nothing to install or
+// to register: one process is the gateway, the app behind it, WeChat's servers
+// and a phone.
+//
+//	go run ./cmd/demo
+//
+// It listens on 127.0.0.1, ports 8080 (site), 8081 (WeChat and the phone) and
+// 8082 (app), or on the next ports that are free.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/caddy-wechat/caddy-wechat/login"
+)
+
+// firstPort is where the search for free ports begins.
+const firstPort = 8080
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	o, err := parseFlags(os.Args[1:], os.Stderr)
+	if err == nil {
+		err = run(ctx, o, os.Stdout)
+	}
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+// options are what the flags say.
+type options struct {
+	address netip.Addr // of the site and of the phone
+	port    int        // the first to try; 0: any
+	confirm login.Confirm
+	verbose bool
+}
+
+func parseFlags(args []string, usage io.Writer) (options, error) {
+	o := options{address: netip.AddrFrom4([4]byte{127, 0, 0, 1}), confirm: login.ConfirmNumber}
+	flags := flag.NewFlagSet("demo", flag.ExitOnError)
+	flags.SetOutput(usage)
+	flags.IntVar(&o.port, "port", firstPort, "the first `port` to try")
+	flags.BoolVar(&o.verbose, "v", false, "print the gateway's log")
+	flags.Func("lan", "this machine's `address` on the local network, such as 192.168.1.5, to scan with a real phone's camera", func(s string) (err error) {
+		o.address, err = netip.ParseAddr(s)
+		if err == nil && o.address.IsUnspecified() {
+			err = fmt.Errorf("%s is every address: name the one that the phone can reach", s)
+		}
+		return err
+	})
+	flags.Func("confirm", "what the phone asks after a scan: `number`, tap or off (default number)", func(s string) error {
+		o.confirm = login.Confirm(s)
+		switch o.confirm {
+		case login.ConfirmNumber, login.ConfirmTap, login.ConfirmOff:
+			return nil
+		default:
+			return fmt.Errorf("use number, tap or off")
+		}
+	})
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("%q is no flag: see -help", flags.Arg(0))
+	}
+	return o, nil
+}
+
+// run shows the demo until ctx ends.
+func run(ctx context.Context, o options, out io.Writer) error {
+	d, err := start(o) //nolint:contextcheck // what runs ends by stop, after ctx has ended
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(out, d.instructions(o))
+	<-ctx.Done()
+	return d.stop() //nolint:contextcheck // ctx has ended
+}
+
+// instructions say what to do, step by step.
+func (d *demo) instructions(o options) string {
+	phone := "Open the phone  " + d.phoneURL + "  (in a second window)"
+	scan := "On the phone: 扫一扫 Scan, then 扫码 Scan beside the code; open the link in the chat."
+	if !o.address.IsLoopback() {
+		phone = "Take a phone in this network, or open a simulated one:  " + d.phoneURL
+		scan = "Scan the code with its camera (not with WeChat) and open the page; open the link in the chat."
+	}
+	last := ""
+	switch o.confirm {
+	case login.ConfirmNumber:
+		last = "Choose the number that the site shows."
+	case login.ConfirmTap:
+		last = "Confirm."
+	case login.ConfirmOff:
+		last = "Nothing: the scan alone signs in."
+	}
+	warning := ""
+	if !o.address.IsLoopback() {
+		warning = "\nWhoever reaches this address can sign in as anybody: it is a demo.\n"
+	}
+	return fmt.Sprintf(`A site behind WeChat login, a simulated WeChat, and a phone.
+
+  1. Open the site   %s
+  2. %s
+  3. %s
+  4. %s
+
+The app behind the site then greets you from its X-User-* headers. Ctrl-C ends the demo.
+%s`, d.siteURL, phone, scan, last, warning)
+}

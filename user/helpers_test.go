@@ -1,0 +1,151 @@
+// Copyright 2026 the caddy-wechat authors
+// SPDX-License-Identifier: Apache-2.0
+
+package user
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/caddy-wechat/caddy-wechat/store"
+	"github.com/caddy-wechat/caddy-wechat/store/storetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	appA = "wxaaaaaaaaaaaaaaaa"
+	appB = "wxbbbbbbbbbbbbbbbb"
+)
+
+// tester is what *testing.T and *rapid.T have in common.
+type tester interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Context() context.Context
+	Cleanup(fn func())
+}
+
+// world is a store of users.
+type world struct {
+	t     tester
+	store *storetest.Memory
+	// failAt counts down with each write; the one that takes it to zero fails,
+	// after it happened where failAfter is set.
+	failAt    atomic.Int64
+	failAfter bool
+}
+
+var errCrash = fmt.Errorf("%w: the process ends here", store.ErrUnavailable)
+
+func newWorld(t tester) *world {
+	w := &world{t: t}
+	crash := func(after bool) func(context.Context, string, string) error {
+		return func(_ context.Context, method, _ string) error {
+			if method == "Get" || method == "List" || method == "Ping" || after != w.failAfter {
+				return nil
+			}
+			if w.failAt.Add(-1) == 0 {
+				return errCrash
+			}
+			return nil
+		}
+	}
+	w.store = &storetest.Memory{Before: crash(false), After: crash(true)}
+	return w
+}
+
+// directory returns a Directory as a process has it that has just started.
+func (w *world) directory(registration Registration, allow ...Rule) *Directory {
+	w.t.Helper()
+	p := Policy{Registration: registration, Allow: allow}
+	if err := p.Validate(); err != nil {
+		w.t.Fatalf("%v", err)
+	}
+	r := NewRecords(w.store, nil)
+	w.t.Cleanup(r.Close)
+	return NewDirectory(r, p, time.Minute)
+}
+
+func (w *world) signIn(d *Directory, id Identity) *User {
+	w.t.Helper()
+	u, err := d.SignIn(w.t.Context(), id)
+	if err != nil {
+		w.t.Fatalf("signing in as %+v: %v", id, err)
+	}
+	return u
+}
+
+func (w *world) wantDenied(d *Directory, id Identity, reason string) {
+	w.t.Helper()
+	var denied *DeniedError
+	if u, err := d.SignIn(w.t.Context(), id); !errors.As(err, &denied) || denied.Reason != reason || u != nil {
+		w.t.Errorf("signing in as %+v = %+v, %v; want denied, %s", id, u, err, reason)
+	}
+}
+
+// setStatus decides about a user as an operator does.
+func (w *world) setStatus(d *Directory, id string, status Status) {
+	w.t.Helper()
+	if _, err := d.set.Update(w.t.Context(), id, 0, func(u *User) (bool, error) {
+		u.Status = status
+		return true, nil
+	}); err != nil {
+		w.t.Fatalf("%v", err)
+	}
+}
+
+// users returns all users in the store.
+func (w *world) users() (all []User) {
+	w.t.Helper()
+	items, next, err := w.store.List(w.t.Context(), "user:", "", 10_000)
+	if err != nil || next != "" {
+		w.t.Fatalf("listing users: %v", err)
+	}
+	for _, item := range items {
+		var u User
+		if err := json.Unmarshal(item.Value, &u); err != nil {
+			w.t.Fatalf("%v", err)
+		}
+		all = append(all, u)
+	}
+	return all
+}
+
+// wantWhole fails the test unless every pointer leads to a user who names the
+// identity, and every identity of a user has its pointer.
+func (w *world) wantWhole() {
+	w.t.Helper()
+	pointers := 0
+	for _, u := range w.users() {
+		for _, id := range u.Identities {
+			owner, found, err := w.store.Get(w.t.Context(), identityKey(id))
+			if err != nil || !found || string(owner) != u.ID {
+				w.t.Errorf("user %s names %s, which leads to %q", u.ID, identityKey(id), owner)
+			}
+			pointers++
+		}
+	}
+	for _, key := range w.store.Keys() {
+		if strings.HasPrefix(key, identityPrefix) {
+			pointers--
+		}
+	}
+	if pointers != 0 {
+		w.t.Errorf("identities and pointers do not match: %d too many", pointers)
+	}
+}
+
+func newTestWorld(t *testing.T) *world {
+	t.Helper()
+	return newWorld(t)
+}
