@@ -18,13 +18,12 @@ import (
 // attacker speaks to the gateway byte by byte, as no browser would.
 type attacker struct {
 	w      *world
-	wait   time.Duration // for an answer
 	conn   net.Conn
 	reader *bufio.Reader
 }
 
 func (w *world) attacker() *attacker {
-	a := &attacker{w: w, wait: patience}
+	a := &attacker{w: w}
 	w.t.Cleanup(a.hangUp)
 	return a
 }
@@ -44,7 +43,7 @@ func (a *attacker) dial() {
 		a.w.t.Fatal(err)
 	}
 	if strings.HasPrefix(a.w.origin(), "https:") {
-		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}) //nolint:gosec // a certificate of the test's own
+		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
 	}
 	a.conn, a.reader = conn, bufio.NewReader(conn)
 }
@@ -72,7 +71,7 @@ func (a *attacker) send(lines []string, body string) answer {
 }
 
 func (a *attacker) exchange(method, raw string) (answer, error) {
-	_ = a.conn.SetDeadline(time.Now().Add(a.wait))
+	_ = a.conn.SetDeadline(time.Now().Add(patience))
 	if _, err := io.WriteString(a.conn, raw); err != nil {
 		return answer{}, err
 	}

@@ -110,22 +110,20 @@ func TestH1RawSpellings(t *testing.T) {
 		{"unknown managed name", []string{"X-User-Admin: 1", "X_User_Groups: root"}},
 		{"length and chunks", []string{"Transfer-Encoding: chunked", "Content-Length: 5"}},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			a.w.upstream.requests()
-			a.hangUp()
-			lines := []string{"GET /" + strings.ReplaceAll(tt.name, " ", "-") + " HTTP/1.1", "Host: " + w.addr, b.cookie(), "Connection: close"}
-			got := a.send(append(lines, tt.headers...), "0\r\n\r\n")
-			all := w.upstream.requests()
-			if len(all) > 1 {
-				t.Fatalf("one request became %d: %v", len(all), all)
-			}
-			if len(all) == 0 && got.Status == http.StatusOK {
-				t.Fatalf("answered without the upstream: %+v", got)
-			}
-			for _, s := range all {
-				s.onlyIdentity(t, id, openID)
-			}
-		})
+		w.upstream.requests()
+		a.hangUp()
+		lines := []string{"GET /" + strings.ReplaceAll(tt.name, " ", "-") + " HTTP/1.1", "Host: " + w.addr, b.cookie(), "Connection: close"}
+		got := a.send(append(lines, tt.headers...), "0\r\n\r\n")
+		all := w.upstream.requests()
+		if len(all) > 1 {
+			t.Errorf("%s: one request became %d: %v", tt.name, len(all), all)
+		}
+		if len(all) == 0 && got.Status == http.StatusOK {
+			t.Errorf("%s: answered without the upstream: %+v", tt.name, got)
+		}
+		for _, s := range all {
+			s.onlyIdentity(t, id, openID)
+		}
 	}
 	// The body is a request of its own to whoever miscounts it.
 	w.upstream.requests()
@@ -197,16 +195,14 @@ func TestH2HeadersWithoutAValue(t *testing.T) {
 	b := w.signIn("mallory")
 	id, openID := b.userID(), w.wechat.Phone("mallory").OpenID(appID)
 	for _, field := range []string{"Name", "Avatar", "Unionid", "Email", "Phone", "Roles", "Jwt-Assertion", "Anything"} {
-		t.Run(field, func(t *testing.T) {
-			if got := b.get("/", header("X-User-"+field, "admin")); got.Status != http.StatusOK {
-				t.Fatalf("%d %s", got.Status, got.Body)
-			}
-			s := w.upstream.last(t)
-			s.onlyIdentity(t, id, openID)
-			if v, found := s.Header["X-User-"+field]; found {
-				t.Errorf("X-User-%s is %q", field, v)
-			}
-		})
+		if got := b.get("/", header("X-User-"+field, "admin")); got.Status != http.StatusOK {
+			t.Fatalf("%s: %d %s", field, got.Status, got.Body)
+		}
+		s := w.upstream.last(t)
+		s.onlyIdentity(t, id, openID)
+		if v, found := s.Header["X-User-"+field]; found {
+			t.Errorf("X-User-%s is %q", field, v)
+		}
 	}
 }
 
@@ -368,24 +364,10 @@ func TestH5ManagedTrailers(t *testing.T) {
 		honest    bool // Caddy's server reads trailers of this version
 	}{{"HTTP1", "HTTP/1.1", http1, true}, {"HTTP2", "HTTP/2.0", http2, true}, {"HTTP3", "HTTP/3.0", quic, false}} {
 		for _, path := range []string{"/private/x", "/open"} {
-			t.Run(tt.name+path, func(t *testing.T) {
-				req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.origin()+path, io.NopCloser(bytes.NewReader([]byte("body"))))
-				if err != nil {
-					t.Fatal(err)
-				}
-				req.Header.Set("Cookie", b.cookieValue())
-				req.ContentLength = -1
-				req.Trailer = http.Header{"X-User-Id": {"alice"}, "X_user_email": {"a@example.com"}, "X-User-Roles": {"admin"}, "X-Checksum": {"right"}}
-				resp, err := tt.transport.RoundTrip(req)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer resp.Body.Close()
-				if _, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK || resp.Proto != tt.proto {
-					t.Fatalf("%s %d %v, want %s 200", resp.Proto, resp.StatusCode, err, tt.proto)
-				}
-				check(t, path, tt.honest)
-			})
+			if got := postTrailers(t, tt.transport, w.origin()+path, b.cookieValue()); got != tt.proto {
+				t.Fatalf("%s: it speaks %s", tt.name, got)
+			}
+			check(t, path, tt.honest)
 		}
 	}
 	a := w.attacker()
@@ -401,6 +383,28 @@ func TestH5ManagedTrailers(t *testing.T) {
 		}
 	}
 	w.noPanic()
+}
+
+// postTrailers sends a body and, after it, managed headers and an honest one. It
+// returns the protocol that was spoken.
+func postTrailers(t *testing.T, transport http.RoundTripper, address, cookie string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, address, io.NopCloser(bytes.NewReader([]byte("body"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Cookie", cookie)
+	req.ContentLength = -1
+	req.Trailer = http.Header{"X-User-Id": {"alice"}, "X_user_email": {"a@example.com"}, "X-User-Roles": {"admin"}, "X-Checksum": {"right"}}
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %d %v", address, resp.StatusCode, err)
+	}
+	return resp.Proto
 }
 
 // TestH6ConfiguredInOddCase: the operator writes the header's name as the app's

@@ -213,7 +213,7 @@ func TestG1RequestTargets(t *testing.T) {
 				"GET /admin/x\x00 HTTP/1.1",
 				"GET /admin/x\t HTTP/1.1",
 				"GET  /admin/x HTTP/1.1",
-				"GET /admin/x HTTP/1.1 HTTP/1.1",
+				"GET /admin/x /public/y HTTP/1.1",
 			} {
 				a.hangUp()
 				got := a.send([]string{line, "Host: " + w.addr, "Connection: close"}, "")

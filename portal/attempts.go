@@ -4,6 +4,7 @@
 package portal
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -131,7 +132,7 @@ func (p *Portal) attemptFailed(w http.ResponseWriter, r *http.Request, o Offer, 
 		return
 	}
 	p.Count("attempt", o.AppID, "wechat_failed")
-	setRetryAfter(w, retryWeChat)
+	setRetryAfter(w, cmp.Or(wechat.RetryAfter(err), retryWeChat))
 	writeError(w, http.StatusServiceUnavailable, "wechat_unavailable", "WeChat does not give out a QR code right now: try again shortly")
 }
 

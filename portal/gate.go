@@ -58,9 +58,9 @@ func (p *Portal) Serve(w http.ResponseWriter, r *http.Request, next Next) error 
 // pass hands the request on with the identity headers. It ends with the session,
 // be that revoked or over.
 func (p *Portal) pass(w http.ResponseWriter, r *http.Request, creds credentials, who *Principal, next Next) error {
-	ctx, cancel := context.WithTimeout(r.Context(), who.Session.ExpiresAt.Sub(p.Now()))
+	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	release := p.Sessions.Track(who.Session.ID, cancel)
+	release := p.Sessions.Track(who.Session, cancel)
 	defer release()
 	if !p.Sessions.Live(ctx, who.Session.ID) { // revoked since it was checked
 		p.askToSignIn(w, r)
@@ -76,7 +76,7 @@ func (p *Portal) setHeaders(h http.Header, who *Principal) {
 	for i, header := range p.Headers {
 		if v := who.headerValue(header.Field); v != "" {
 			values[i] = v
-			h[http.CanonicalHeaderKey(header.Name)] = values[i : i+1 : i+1]
+			h[header.Name] = values[i : i+1 : i+1]
 		}
 	}
 }

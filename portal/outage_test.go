@@ -184,18 +184,15 @@ func (o *outage) push(scene string) (w *httptest.ResponseRecorder, took time.Dur
 
 // TestPushWhileTheStoreHangs: WeChat gets an answer that it understands within
 // two seconds, wherever the store stops answering: a message that asks the person
-// to scan again, or, before it is known whether the push is a replay, a bare 503
-// upon which WeChat delivers it once more.
+// to scan again.
 func TestPushWhileTheStoreHangs(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name, key string
-		status    int
-		body      string
 	}{
-		{"looking for a replay", "wechat:push:", http.StatusServiceUnavailable, ""},
-		{"moving the attempt on", "tmp:attempt:", http.StatusOK, "服务繁忙"},
-		{"keeping the answer", "tmp:reply:", http.StatusOK, "服务繁忙"},
+		{"looking for a replay", "wechat:push:"},
+		{"moving the attempt on", "tmp:attempt:"},
+		{"keeping the answer", "tmp:reply:"},
 	} {
 		for _, how := range []string{"hangs", "fails"} {
 			t.Run(tt.name+" "+how, func(t *testing.T) {
@@ -211,8 +208,8 @@ func TestPushWhileTheStoreHangs(t *testing.T) {
 				if took > 2*time.Second {
 					t.Errorf("answered after %v", took)
 				}
-				if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.body) || tt.body == "" && w.Body.Len() > 0 {
-					t.Errorf("answered %d %q, want %d and %q", w.Code, w.Body, tt.status, tt.body)
+				if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "服务繁忙") {
+					t.Errorf("answered %d %q, want an apology", w.Code, w.Body)
 				}
 				if strings.Contains(w.Header().Get("Content-Type"), "json") || strings.HasPrefix(w.Body.String(), "{") {
 					t.Errorf("answered JSON: %q", w.Body)

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -132,6 +133,10 @@ func New(c Config) (*Portal, error) {
 		hosts:    hosts,
 		warnings: newThrottle(c.Now),
 		closed:   make(chan struct{}),
+	}
+	p.Headers = slices.Clone(c.Headers)
+	for i := range p.Headers {
+		p.Headers[i].Name = http.CanonicalHeaderKey(p.Headers[i].Name)
 	}
 	p.scrubber = newScrubber(p.cookies, c.Headers)
 	p.limits.attempts = newLimiter(c.Limits.Attempts)

@@ -85,8 +85,10 @@ func (p *Principal) headerValue(field string) string {
 	if field == FieldName {
 		return url.PathEscape(v)
 	}
-	if strings.ContainsFunc(v, func(c rune) bool { return c < 0x20 || c >= 0x7f }) {
-		return url.QueryEscape(v)
+	for i := range len(v) {
+		if c := v[i]; c < 0x20 || c >= 0x7f {
+			return url.QueryEscape(v)
+		}
 	}
 	return v
 }

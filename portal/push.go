@@ -65,11 +65,21 @@ func (p *Portal) push(w http.ResponseWriter, r *http.Request) {
 	// A sender that trickles its body must not outstay the budget either.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(pushBudget))
 	m, err := account.Receiver.Receive(ctx, r.URL.Query(), r.Body)
-	if err != nil {
+	if m == nil {
 		p.refusePush(w, r, appID, err)
 		return
 	}
-	text := p.answer(ctx, appID, account, m)
+	text := ""
+	if err == nil {
+		text, err = p.answer(ctx, appID, account, m)
+	}
+	if err != nil {
+		text = account.Replies.ToFailure()
+		p.Count("push", appID, "failed")
+		p.warnings.do("push", func() {
+			p.Log.Error("cannot handle a push; the person is asked to scan again", zap.String("account", appID), zap.Error(err))
+		})
+	}
 	body, contentType, err := account.Receiver.TextReply(m, text)
 	if err != nil {
 		p.Log.Error("cannot encode the reply to a push", zap.String("account", appID), zap.Error(err))
@@ -80,30 +90,26 @@ func (p *Portal) push(w http.ResponseWriter, r *http.Request) {
 
 // answer returns the reply to a message, empty for none. The same message gets
 // the same reply, however often it is delivered.
-func (p *Portal) answer(ctx context.Context, appID string, account Account, m *wechat.Message) string {
+func (p *Portal) answer(ctx context.Context, appID string, account Account, m *wechat.Message) (string, error) {
 	sum := sha256.Sum256([]byte(m.DedupKey()))
 	key := replyPrefix + appID + ":" + base64.RawURLEncoding.EncodeToString(sum[:])
 	earlier, found, err := p.Store.Get(ctx, key)
-	if err == nil && found {
+	if err != nil {
+		return "", err
+	}
+	if found {
 		p.Count("push", appID, "repeated")
-		return string(earlier)
+		return string(earlier), nil
 	}
-	text := ""
-	if err == nil {
-		text, err = p.handle(ctx, appID, account.Replies, m)
-	}
+	text, err := p.handle(ctx, appID, account.Replies, m)
 	if err == nil {
 		err = p.Store.Set(ctx, key, []byte(text), answered)
 	}
 	if err != nil {
-		p.Count("push", appID, "failed")
-		p.warnings.do("push", func() {
-			p.Log.Error("cannot handle a push; the person is asked to scan again", zap.String("account", appID), zap.Error(err))
-		})
-		return account.Replies.ToFailure()
+		return "", err
 	}
 	p.Count("push", appID, "handled")
-	return text
+	return text, nil
 }
 
 // handle does what a message asks for and returns the reply.

@@ -38,7 +38,9 @@ type scrubber struct {
 func newScrubber(c cookies, headers []Header) scrubber {
 	s := scrubber{cookies: c, session: unprefixed(c.session), browser: unprefixed(c.browser)}
 	for _, h := range headers {
-		s.names = append(s.names, fold(h.Name))
+		if name := fold(h.Name); !strings.HasPrefix(name, userPrefix) { // all of those are managed
+			s.names = append(s.names, name)
+		}
 	}
 	return s
 }
@@ -155,7 +157,7 @@ type trailers struct {
 // Read implements io.Reader.
 func (t *trailers) Read(p []byte) (int, error) {
 	n, err := t.ReadCloser.Read(p)
-	if err == io.EOF { //nolint:errorlint // a body says so itself
+	if err == io.EOF {
 		t.keep()
 	}
 	return n, err
@@ -193,10 +195,11 @@ func (s *scrubber) takeCookies(h http.Header) (c credentials) {
 	if !slices.ContainsFunc(lines, s.mentionsCookie) {
 		return c
 	}
-	kept := make([]string, 0, len(lines))
+	kept := lines[:0] // the lines are this request's alone
 	found := 0
 	for _, line := range lines {
 		var rest strings.Builder
+		rest.Grow(len(line))
 		for pair := range strings.SplitSeq(line, ";") {
 			pair = strings.TrimSpace(pair)
 			name, value, _ := strings.Cut(pair, "=")

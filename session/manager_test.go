@@ -10,11 +10,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caddy-wechat/caddy-wechat/store"
+	"github.com/caddy-wechat/caddy-wechat/store/storetest"
 )
 
 func TestManager_Issue(t *testing.T) {
@@ -244,17 +246,17 @@ func TestRecords_Track(t *testing.T) {
 	b, _ := w.issue(one, "bob")
 	var mu sync.Mutex
 	var ended []string
-	track := func(m *Manager, id, name string) (release func()) {
-		return m.Track(id, func() {
+	track := func(m *Manager, s Session, name string) (release func()) {
+		return m.Track(&s, func() {
 			mu.Lock()
 			defer mu.Unlock()
 			ended = append(ended, name)
 		})
 	}
-	track(one, s.ID, "here")
-	track(other, s.ID, "there")
-	track(other, b.ID, "bob's")
-	track(one, s.ID, "released")()
+	track(one, s, "here")
+	track(other, s, "there")
+	track(other, b, "bob's")
+	track(one, s, "released")()
 	if _, err := one.Revoke(t.Context(), s.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -269,12 +271,51 @@ func TestRecords_Track(t *testing.T) {
 	}
 }
 
+// A connection that was open when its session's time was up is closed soon after.
+func TestRecords_TrackEndsWithTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewRecords(new(storetest.Memory), nil)
+		defer r.Close()
+		begun := time.Now()
+		ended := make(chan time.Duration, 100) // once a second until it is released
+		defer r.Track(&Session{ID: "short", ExpiresAt: begun.Add(time.Minute)}, func() { ended <- time.Since(begun) })()
+		defer r.Track(&Session{ID: "long", ExpiresAt: begun.Add(time.Hour)}, func() { t.Error("a session is ended before its time") })()
+		if after := <-ended; after < time.Minute || after > time.Minute+expiryCheck {
+			t.Errorf("ended after %v, want %v", after, time.Minute)
+		}
+	})
+}
+
+// However many requests of a session come and go in whatever order, those that
+// are open are ended and no others.
+func TestRecords_TrackManyOfOneSession(t *testing.T) {
+	for gone := range 8 {
+		var o openConns
+		var ended [3]bool
+		var release [3]func()
+		for i := range ended {
+			release[i] = o.add(&Session{ID: "s"}, func() { ended[i] = true })
+		}
+		for _, i := range []int{1, 0, 2} {
+			if gone&(1<<i) != 0 {
+				release[i]()
+			}
+		}
+		o.end("s")
+		for i := range ended {
+			if want := gone&(1<<i) == 0; ended[i] != want {
+				t.Errorf("released %03b: connection %d ended %v, want %v", gone, i, ended[i], want)
+			}
+		}
+	}
+}
+
 func TestRecords_TrackLeavesNothingBehind(t *testing.T) {
 	w := newWorld(t)
 	m := w.node()
 	var all sync.WaitGroup
 	for range 100 {
-		all.Go(func() { m.Track("session", func() {})() })
+		all.Go(func() { m.Track(&Session{ID: "session"}, func() {})() })
 	}
 	all.Wait()
 	if n := len(m.open.all); n != 0 {

@@ -20,6 +20,8 @@ const (
 	// touchQueue bounds how many "last seen" updates may wait to be written. One
 	// that finds the queue full is tried again by a later request.
 	touchQueue = 1024
+	// expiryCheck is how long a connection may outlive its session.
+	expiryCheck = time.Second
 	// touchTimeout bounds one "last seen" update.
 	touchTimeout = 5 * time.Second
 	// ownerPrefix begins the keys that list the sessions of a user.
@@ -68,7 +70,7 @@ func NewRecords(s store.Store, now func() time.Time) *Records {
 		done:    make(chan struct{}),
 	}
 	r.set.OnChange(r.open.end)
-	go r.writeTouches(ctx)
+	go r.run(ctx)
 	return r
 }
 
@@ -79,28 +81,36 @@ func (r *Records) Close() {
 	r.set.Close()
 }
 
-// writeTouches records in the store when sessions were last seen, behind the
-// requests that saw them.
-func (r *Records) writeTouches(ctx context.Context) {
+// run does what happens behind the requests.
+func (r *Records) run(ctx context.Context) {
 	defer close(r.done)
+	expiry := time.NewTicker(expiryCheck)
+	defer expiry.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-expiry.C:
+			r.open.endExpired(r.now())
 		case t := <-r.touches:
-			ctx, cancel := context.WithTimeout(ctx, touchTimeout)
-			// A failure costs nothing: the next request that finds the
-			// session unseen for long enough tries again.
-			_ = r.set.UpdateQuietly(ctx, t.id, t.ttl, func(l *live) (bool, error) {
-				if !t.seen.After(l.LastSeenAt) {
-					return false, nil
-				}
-				l.LastSeenAt = t.seen
-				return true, nil
-			})
-			cancel()
+			r.writeTouch(ctx, t)
 		}
 	}
+}
+
+// writeTouch records in the store when a session was last seen. A failure costs
+// nothing: the next request that finds the session unseen for long enough tries
+// again.
+func (r *Records) writeTouch(ctx context.Context, t touch) {
+	ctx, cancel := context.WithTimeout(ctx, touchTimeout)
+	defer cancel()
+	_ = r.set.UpdateQuietly(ctx, t.id, t.ttl, func(l *live) (bool, error) {
+		if !t.seen.After(l.LastSeenAt) {
+			return false, nil
+		}
+		l.LastSeenAt = t.seen
+		return true, nil
+	})
 }
 
 // add writes a new session. The list of the user's sessions comes first: a
@@ -174,10 +184,10 @@ func (r *Records) eachOf(ctx context.Context, userID string, fn func(id string) 
 
 func ownerKey(userID, id string) string { return ownerPrefix + userID + ":" + id }
 
-// Track calls end when the session ends, until release is called. It is how a
-// WebSocket that a session opened is closed with it.
-func (r *Records) Track(id string, end func()) (release func()) {
-	return r.open.add(id, end)
+// Track calls end when the session ends, by revocation or by time, until release
+// is called. It is how a WebSocket that a session opened is closed with it.
+func (r *Records) Track(s *Session, end func()) (release func()) {
+	return r.open.add(s, end)
 }
 
 // Live says whether the session has not been revoked, as far as is known: asked
@@ -190,39 +200,67 @@ func (r *Records) Live(ctx context.Context, id string) bool {
 // openConns are the requests in progress, by session.
 type openConns struct {
 	mu  sync.Mutex
-	all map[string]map[*func()]struct{}
+	all map[string]*conn // the first of each session's
 }
 
-func (o *openConns) add(id string, end func()) (release func()) {
-	p := &end
+// conn is one request in progress, in the list of its session's. Nearly every
+// request makes one: it costs two allocations.
+type conn struct {
+	end            func()
+	expires        time.Time
+	previous, next *conn
+}
+
+func (o *openConns) add(s *Session, end func()) (release func()) {
+	id, c := s.ID, &conn{end: end, expires: s.ExpiresAt}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.all == nil {
-		o.all = make(map[string]map[*func()]struct{})
+		o.all = make(map[string]*conn)
 	}
-	conns := o.all[id]
-	if conns == nil {
-		conns = make(map[*func()]struct{}, 1)
-		o.all[id] = conns
+	if c.next = o.all[id]; c.next != nil {
+		c.next.previous = c
 	}
-	conns[p] = struct{}{}
-	return func() { o.remove(id, p) }
+	o.all[id] = c
+	return func() { o.remove(id, c) }
 }
 
-func (o *openConns) remove(id string, p *func()) {
+func (o *openConns) remove(id string, c *conn) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	conns := o.all[id]
-	delete(conns, p)
-	if len(conns) == 0 {
+	if c.next != nil {
+		c.next.previous = c.previous
+	}
+	switch {
+	case c.previous != nil:
+		c.previous.next = c.next
+	case c.next != nil:
+		o.all[id] = c.next
+	default:
 		delete(o.all, id)
 	}
 }
 
+// end ends the connections of one session. They stay listed until they are released.
 func (o *openConns) end(id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for p := range o.all[id] {
-		(*p)()
+	o.all[id].endAll()
+}
+
+// endExpired ends the connections of the sessions that are over.
+func (o *openConns) endExpired(now time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, first := range o.all {
+		if !now.Before(first.expires) {
+			first.endAll()
+		}
+	}
+}
+
+func (c *conn) endAll() {
+	for ; c != nil; c = c.next {
+		c.end()
 	}
 }

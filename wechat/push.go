@@ -144,13 +144,13 @@ func (r *Receiver) VerifyURL(ctx context.Context, query url.Values) (echostr str
 // see [Message.DedupKey].
 //
 // It fails with one of the errors of this package that say why a push is
-// refused, with the error of body, or, when the cache fails, with the cache's
-// error. In the last case nothing is known against the push: answer with a 503,
-// and WeChat sends it again.
+// refused, with the error of body, or with the cache's. With the last comes the
+// message, which is authentic and fresh but may be a repetition: it may be
+// answered, and must not be acted on.
 func (r *Receiver) Receive(ctx context.Context, query url.Values, body io.Reader) (*Message, error) {
 	m, err := r.receive(ctx, query, body)
 	if err != nil {
-		return nil, fmt.Errorf("receiving a push: %w", err)
+		return m, fmt.Errorf("receiving a push: %w", err)
 	}
 	return m, nil
 }
@@ -176,7 +176,11 @@ func (r *Receiver) receive(ctx context.Context, query url.Values, body io.Reader
 	if err != nil {
 		return nil, err
 	}
-	return m, r.useNonce(ctx, p, "POST", data)
+	err = r.useNonce(ctx, p, "POST", data)
+	if errors.Is(err, ErrReplayed) {
+		return nil, err
+	}
+	return m, err
 }
 
 // openPlain checks before it reads: here the signature is in the query alone.

@@ -427,9 +427,14 @@ func TestReceive_OneBodyWinsTheRace(t *testing.T) {
 func TestReceive_CacheFails(t *testing.T) {
 	r := newTestReceiver(t, func(c *ReceiverConfig) { c.Cache = &downCache{} })
 	p := plainPush(pushTime, "1", scanXML)
-	if m, err := p.receive(t, r); !errors.Is(err, errCacheDown) || m != nil {
-		t.Errorf("Receive = %v, %v, want the cache's error", m, err)
+	if m, err := p.receive(t, r); !errors.Is(err, errCacheDown) || m == nil || m.EventKey != "login-1" {
+		t.Errorf("Receive = %v, %v, want the message and the cache's error", m, err)
 	}
+	p.query.Set("signature", strings.Repeat("0", 40))
+	if m, err := p.receive(t, r); !errors.Is(err, ErrSignature) || m != nil {
+		t.Errorf("Receive of a forgery = %v, %v, want no message", m, err)
+	}
+	p = plainPush(pushTime, "1", scanXML)
 	if _, err := r.VerifyURL(t.Context(), p.set("echostr", "1").query); !errors.Is(err, errCacheDown) {
 		t.Errorf("VerifyURL = %v, want the cache's error", err)
 	}

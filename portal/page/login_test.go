@@ -379,14 +379,14 @@ func TestLoginPage_Keyboard(t *testing.T) {
 	b.set("scanned", "")
 	page.Sees("choose the number 42")
 	page.Run(press(kb.Tab))
-	page.Until(`document.activeElement.id === 'chrometest.Action'`)
+	page.Until(`document.activeElement.id === 'action'`)
 	page.Run(press(kb.Enter)) // a new code while the old one is open gives that up
 	page.Sees(heading("pending"))
 	page.Until(`document.activeElement.id === 'head'`)
 	b.awaits(t, 1, "DELETE /_wechat/attempts/attempt-1")
 	b.set("expired", "")
 	page.Sees(heading("expired"))
-	page.Until(`document.activeElement.id === 'chrometest.Action'`)
+	page.Until(`document.activeElement.id === 'action'`)
 	page.Run(press(kb.Enter))
 	page.Sees(heading("pending"))
 }

@@ -1,0 +1,91 @@
+// Copyright 2026 the caddy-wechat authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// load sends requests over so many connections until the time is up.
+func (w *world) load(ctx context.Context, addr, cookie string, clients int, span time.Duration) (result, error) {
+	request := "GET /app/page?tab=2 HTTP/1.1\r\nHost: " + addr + "\r\n" +
+		"User-Agent: Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36\r\n" +
+		"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\nAccept-Language: zh-CN,zh;q=0.9,en;q=0.8\r\n" +
+		"Cookie: theme=dark; " + cookie + "\r\n\r\n"
+	var requests atomic.Int64
+	var all sync.WaitGroup
+	failures := make(chan error, clients)
+	before, err := w.cpu()
+	if err != nil {
+		return result{}, err
+	}
+	begun := time.Now()
+	for range clients {
+		all.Go(func() {
+			n, err := client(ctx, addr, request, begun.Add(span))
+			requests.Add(int64(n))
+			if err != nil {
+				failures <- err
+			}
+		})
+	}
+	all.Wait()
+	took := time.Since(begun)
+	after, err := w.cpu()
+	select {
+	case err = <-failures:
+	default:
+	}
+	return result{int(requests.Load()), took, after - before}, err
+}
+
+// client sends the request again and again over one connection.
+func client(ctx context.Context, addr, request string, until time.Time) (n int, err error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close() //nolint:errcheck // nothing to lose
+	if err := conn.SetDeadline(until.Add(10 * time.Second)); err != nil {
+		return 0, err
+	}
+	in := bufio.NewReader(conn)
+	for ; time.Now().Before(until); n++ {
+		if _, err := io.WriteString(conn, request); err != nil {
+			return n, err
+		}
+		if err := expectOK(in); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func expectOK(in *bufio.Reader) error {
+	resp, err := http.ReadResponse(in, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close() //nolint:errcheck // nothing to lose
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("the site answers %s", resp.Status)
+	}
+	return nil
+}
+
+var errNoEvent = errors.New("the stream ends without the event")
