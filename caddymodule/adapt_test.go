@@ -35,7 +35,7 @@ func TestAdapt(t *testing.T) {
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".caddyfiletest")
 		t.Run(name, func(t *testing.T) {
-			raw, err := os.ReadFile(file) //nolint:gosec // a golden file
+			raw, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -101,7 +101,7 @@ func goldenConfigs(t *testing.T) (inputs []string, configs []map[string]any) {
 	t.Helper()
 	files, _ := filepath.Glob("testdata/adapt/*.caddyfiletest")
 	for _, file := range files {
-		raw, err := os.ReadFile(file) //nolint:gosec // a golden file
+		raw, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -182,8 +182,7 @@ func jsonFields(path string, typ reflect.Type) (fields []string) {
 	if typ.Kind() != reflect.Struct {
 		return nil
 	}
-	for i := range typ.NumField() {
-		f := typ.Field(i)
+	for f := range typ.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if !f.IsExported() || name == "-" {
 			continue

@@ -57,7 +57,7 @@ func httpApp(t testing.TB, handler *Handler) json.RawMessage {
 		"automatic_https": map[string]any{"disable": true},
 		"routes": []any{map[string]any{
 			"match":  []any{map[string]any{"host": []string{"example.com"}}},
-			"handle": []any{json.RawMessage(caddyconfig.JSONModuleObject(handler, "handler", "wechat_auth", nil))},
+			"handle": []any{caddyconfig.JSONModuleObject(handler, "handler", "wechat_auth", nil)},
 		}},
 	}}}, nil)
 }

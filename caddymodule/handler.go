@@ -240,6 +240,7 @@ func setPlaceholders(r *http.Request, who *portal.Principal) {
 	if !ok {
 		return
 	}
+	repl.Set("http.auth.user.id", who.User.ID) // over that of a basic_auth before
 	repl.Map(func(key string) (any, bool) {
 		field, ok := strings.CutPrefix(key, "http.auth.user.")
 		if !ok || !slices.Contains(portal.Fields, field) {

@@ -102,7 +102,7 @@ func TestValidate_BesideARunningServer(t *testing.T) {
 	if err := running.Open(); err != nil {
 		t.Fatal(err)
 	}
-	defer running.Close() //nolint:errcheck // nothing to lose
+	defer running.Close()
 	if err := caddy.Validate(mustAdapt(t, g.caddyfile())); err != nil {
 		t.Errorf("validate: %v", err)
 	}
@@ -290,7 +290,7 @@ func TestSource_AvoidsCaddysTraps(t *testing.T) {
 		if strings.HasSuffix(file, "_test.go") {
 			continue
 		}
-		raw, err := os.ReadFile(file) //nolint:gosec // this package's own source
+		raw, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -41,7 +41,7 @@ func (w *world) browser() *browser {
 	}
 	transport := &http.Transport{
 		ForceAttemptHTTP2: true,
-		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // a certificate of the test's own
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
 	}
 	w.t.Cleanup(transport.CloseIdleConnections)
 	return &browser{t: w.t, origin: w.origin(), client: &http.Client{
@@ -186,7 +186,7 @@ func (w *world) scan(phone *wechattest.Phone, a *attempt) (link string) {
 // choose answers the page behind a link of the chat.
 func (w *world) choose(phone *wechattest.Phone, link, choice string) answer {
 	w.t.Helper()
-	resp, err := phone.Browser().PostForm(link, url.Values{"choice": {choice}}) //nolint:noctx // the test ends it
+	resp, err := phone.Browser().PostForm(link, url.Values{"choice": {choice}})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -184,7 +184,7 @@ func (w *world) start() {
 // awaitTLS waits until Caddy has the certificate that it makes after its start.
 func (w *world) awaitTLS() {
 	w.t.Helper()
-	dialer := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // a certificate of the test's own
+	dialer := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}
 	limit, tick := time.After(patience), time.NewTicker(20*time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -264,7 +264,7 @@ func (w *world) idleConn() net.Conn {
 		w.t.Fatal(err)
 	}
 	if strings.HasPrefix(w.origin(), "https:") {
-		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // a certificate of the test's own
+		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
 	}
 	_ = conn.SetDeadline(time.Now().Add(patience))
 	_, _ = fmt.Fprintf(conn, "GET /_wechat/healthz HTTP/1.1\r\nHost: %s\r\n\r\n", w.addr)
@@ -282,7 +282,7 @@ func (w *world) idleConn() net.Conn {
 // trusting returns a client that accepts the certificates of the tests' own CA.
 func trusting() *http.Client {
 	return &http.Client{Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // a certificate of the test's own
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 	}}
 }
 
@@ -294,7 +294,7 @@ var lastPort atomic.Uint32
 // freeAddr returns a loopback address that nothing listens on.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	lastPort.CompareAndSwap(0, uint32(20_000+os.Getpid()%100*100)) //nolint:gosec // small
+	lastPort.CompareAndSwap(0, uint32(20_000+os.Getpid()%100*100))
 	for {
 		addr := fmt.Sprintf("127.0.0.1:%d", lastPort.Add(1))
 		ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)

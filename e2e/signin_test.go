@@ -14,6 +14,7 @@ import (
 // TestSignIn walks the whole way, in every mode of message push, as a person who
 // does not follow the account yet and as one who does.
 func TestSignIn(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []struct {
 		name string
 		mode wechattest.Mode

@@ -78,15 +78,3 @@ func (u *upstream) last(t testing.TB) seen {
 	}
 	return all[len(all)-1]
 }
-
-// like returns all values of headers whose name an upstream would fold to name,
-// as PHP, WSGI, Rack or nginx do.
-func (s seen) like(name string) (values []string) {
-	fold := strings.NewReplacer("_", "-", ".", "-")
-	for got, v := range s.Header {
-		if strings.EqualFold(fold.Replace(got), name) {
-			values = append(values, v...)
-		}
-	}
-	return values
-}

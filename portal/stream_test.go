@@ -218,7 +218,7 @@ func TestStream_Change(t *testing.T) {
 		id, cookie := u.begin()
 		secret := strings.TrimPrefix(cookie, "__Host-wechat_browser=")
 		lines, _ := u.stream(id, cookie, func() {
-			time.Sleep(20 * time.Second)
+			time.Sleep(20 * time.Second) //nolint:forbidigo // on the bubble's clock
 			if err := u.Login.Cancel(t.Context(), id, secret); err != nil {
 				t.Error(err)
 			}
@@ -240,7 +240,7 @@ func TestStream_EndsOnClose(t *testing.T) {
 		id, cookie := u.begin()
 		begun := time.Now()
 		lines, _ := u.stream(id, cookie, func() {
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) //nolint:forbidigo // on the bubble's clock
 			u.Close()
 		})
 		if took := time.Since(begun); took != time.Second || len(events(lines, "data:")) != 1 {
@@ -273,10 +273,10 @@ func TestLongPoll(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				u := newUnit(t)
 				id, cookie := u.begin()
-				time.Sleep(tt.beginLate)
+				time.Sleep(tt.beginLate) //nolint:forbidigo // on the bubble's clock
 				if tt.cancelAfter > 0 {
 					go func() {
-						time.Sleep(tt.cancelAfter)
+						time.Sleep(tt.cancelAfter) //nolint:forbidigo // on the bubble's clock
 						_ = u.Login.Cancel(t.Context(), id, strings.TrimPrefix(cookie, "__Host-wechat_browser="))
 					}()
 				}

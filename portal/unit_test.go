@@ -5,6 +5,7 @@ package portal
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -208,7 +209,7 @@ func TestCookies(t *testing.T) {
 			}
 			w = httptest.NewRecorder()
 			c.clearSession(w)
-			cleared := w.Result().Cookies() //nolint:bodyclose // there is none
+			cleared := w.Result().Cookies()
 			if len(cleared) != 1 || cleared[0].Name != c.session || cleared[0].MaxAge != -1 || cleared[0].Value != "" || cleared[0].Domain != tt.domain || cleared[0].Secure != tt.secure {
 				t.Errorf("clearing: %v", cleared)
 			}
@@ -221,7 +222,7 @@ func TestCookies_BrowserIsHostBound(t *testing.T) {
 	c := newCookies(DefaultCookie, "example.com", true)
 	w := httptest.NewRecorder()
 	secret := c.bind(w, "")
-	set := w.Result().Cookies() //nolint:bodyclose // there is none
+	set := w.Result().Cookies()
 	if len(set) != 1 || set[0].Name != "__Host-wechat_browser" || set[0].Domain != "" || !set[0].HttpOnly || !set[0].Secure || set[0].Value != secret || !set[0].Expires.IsZero() {
 		t.Errorf("cookies: %v", set)
 	}
@@ -313,9 +314,7 @@ func TestSameOrigin(t *testing.T) {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil)
 		r.Host = "example.com"
-		for name, values := range tt.header {
-			r.Header[name] = values
-		}
+		maps.Copy(r.Header, tt.header)
 		u.sameOrigin(func(http.ResponseWriter, *http.Request) { passed = true })(w, r)
 		if passed != tt.want || !passed && w.Code != http.StatusForbidden {
 			t.Errorf("%s: passed %v, status %d; want %v", tt.name, passed, w.Code, tt.want)

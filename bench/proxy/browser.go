@@ -28,36 +28,37 @@ type attempt struct {
 	cookie     string
 }
 
-// post sends what the page's script would send.
-func (w *world) post(ctx context.Context, path, cookie string) (*http.Response, []byte, error) {
+// post sends what the page's script would send, and returns the cookie that the
+// answer sets.
+func (w *world) post(ctx context.Context, path, cookie string) (set string, body []byte, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+w.gated+path, strings.NewReader("{}"))
 	if err != nil {
-		return nil, nil, err
+		return "", nil, err
 	}
 	req.Header.Set("Origin", "http://"+w.gated)
 	req.Header.Set("Cookie", cookie)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, nil, err
+		return "", nil, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // it is read to its end
-	body, err := io.ReadAll(resp.Body)
+	defer resp.Body.Close()
+	body, err = io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode >= http.StatusBadRequest {
 		err = fmt.Errorf("POST %s: %s %s", path, resp.Status, body)
 	}
-	return resp, body, err
+	set, _, _ = strings.Cut(resp.Header.Get("Set-Cookie"), ";")
+	return set, body, err
 }
 
 func (w *world) begin(ctx context.Context) (*attempt, error) {
-	resp, body, err := w.post(ctx, "/_wechat/attempts", "")
+	cookie, body, err := w.post(ctx, "/_wechat/attempts", "")
 	if err != nil {
 		return nil, err
 	}
-	a := new(attempt)
+	a := &attempt{cookie: cookie}
 	if err := json.Unmarshal(body, a); err != nil {
 		return nil, err
 	}
-	a.cookie, _, _ = strings.Cut(resp.Header.Get("Set-Cookie"), ";")
 	return a, nil
 }
 
@@ -83,12 +84,8 @@ func (w *world) signIn(ctx context.Context) (cookie string, err error) {
 	if err := resp.Body.Close(); err != nil {
 		return "", err
 	}
-	resp, _, err = w.post(ctx, "/_wechat/attempts/"+a.ID+"/session", a.cookie)
-	if err != nil {
-		return "", err
-	}
-	cookie, _, _ = strings.Cut(resp.Header.Get("Set-Cookie"), ";")
-	return cookie, nil
+	cookie, _, err = w.post(ctx, "/_wechat/attempts/"+a.ID+"/session", a.cookie)
+	return cookie, err
 }
 
 // stream is an open event stream.
@@ -214,7 +211,7 @@ func (w *world) fetch(ctx context.Context, path string) (body []byte, raw int, e
 	if err != nil {
 		return nil, 0, err
 	}
-	defer conn.Close() //nolint:errcheck // nothing to lose
+	defer conn.Close()
 	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nAccept: text/html\r\nConnection: close\r\n\r\n", path, w.gated); err != nil {
 		return nil, 0, err
 	}
@@ -226,7 +223,7 @@ func (w *world) fetch(ctx context.Context, path string) (body []byte, raw int, e
 	if err != nil {
 		return nil, 0, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // it is in memory
+	defer resp.Body.Close()
 	body, err = io.ReadAll(resp.Body)
 	return body, len(all), err
 }

@@ -57,7 +57,7 @@ func client(ctx context.Context, addr, request string, until time.Time) (n int, 
 	if err != nil {
 		return 0, err
 	}
-	defer conn.Close() //nolint:errcheck // nothing to lose
+	defer conn.Close()
 	if err := conn.SetDeadline(until.Add(10 * time.Second)); err != nil {
 		return 0, err
 	}
@@ -78,7 +78,7 @@ func expectOK(in *bufio.Reader) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // nothing to lose
+	defer resp.Body.Close()
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
 		return err
 	}

@@ -153,7 +153,7 @@ func freeAddr(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer ln.Close() //nolint:errcheck // nothing to lose
+	defer ln.Close()
 	return ln.Addr().String(), nil
 }
 
@@ -204,7 +204,7 @@ func (w *world) resident() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close() //nolint:errcheck // it was only read
+	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		if kb, ok := strings.CutPrefix(lines.Text(), "VmRSS:"); ok {
 			n, err := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(kb, "kB")))
