@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures what the gateway costs. Loopback only; ends by itself after a few minutes.
-# Arguments go to bench/proxy, such as -pairs 30.
+# Arguments go to bench/proxy, such as -rounds 200.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=$(mktemp -d)

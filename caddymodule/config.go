@@ -263,11 +263,20 @@ func (m *mistake) Error() string { return m.source + ": " + m.err.Error() }
 
 func (m *mistake) Unwrap() error { return m.err }
 
-// at says where in the Caddyfile an error was made, unless it says so itself.
+// placedError is an error of the configuration and where it was made.
+type placedError struct {
+	source string
+	err    error
+}
+
+func (e *placedError) Error() string { return e.source + ": " + e.err.Error() }
+
+func (e *placedError) Unwrap() error { return e.err }
+
+// at says where in the Caddyfile an error was made, unless a smaller block has.
 func at(source string, err error) error {
-	var located *mistake
-	if source == "" || errors.As(err, &located) {
+	if _, placed := errors.AsType[*placedError](err); placed || source == "" {
 		return err
 	}
-	return &mistake{source, err}
+	return &placedError{source, err}
 }

@@ -78,11 +78,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return at(h.Source, errors.New("wechat_auth needs the WeChat accounts: add a wechat { … } block to the global options"))
 	}
 	if err != nil {
-		return err // of a mistake there, not here
+		return err // it says where in the global options
 	}
 	app, ok := mod.(*App)
 	if !ok {
-		return fmt.Errorf("the wechat app is a %T", mod)
+		return at(h.Source, fmt.Errorf("the wechat app is a %T", mod))
 	}
 	if err := h.provision(ctx, app); err != nil {
 		return at(h.Source, err)

@@ -21,7 +21,7 @@ const maxTime = 10 * time.Minute
 
 type settings struct {
 	caddy   string
-	pairs   int
+	rounds  int
 	run     time.Duration
 	clients int
 	waiting int
@@ -31,8 +31,8 @@ type settings struct {
 func main() {
 	var s settings
 	flag.StringVar(&s.caddy, "caddy", "", "the caddy binary to measure, with the plugin in it")
-	flag.IntVar(&s.pairs, "pairs", 15, "how many pairs of runs are compared")
-	flag.DurationVar(&s.run, "run", time.Second, "how long each run takes")
+	flag.IntVar(&s.rounds, "rounds", 60, "how many rounds of runs are compared")
+	flag.DurationVar(&s.run, "run", 400*time.Millisecond, "how long each run takes")
 	flag.IntVar(&s.clients, "clients", 16, "how many connections send requests at the same time")
 	flag.IntVar(&s.waiting, "waiting", 2000, "how many browsers wait on the login page")
 	flag.IntVar(&s.scans, "scans", 300, "how many scans are timed")
@@ -73,31 +73,28 @@ func loginPage(ctx context.Context, w *world, _ settings) error {
 }
 
 // throughput compares plain reverse_proxy with the gate before the same
-// reverse_proxy, in the same process, as pairs of short runs that follow one
-// another: what disturbs the machine disturbs both. A third site, plain again,
-// says how far two equal things seem to differ.
+// reverse_proxy, in the same process, as short runs that follow one another: what
+// disturbs the machine disturbs both. A third site, plain again, says how far two
+// equal things seem to differ.
 func throughput(ctx context.Context, w *world, s settings) error {
 	cookie, err := w.signIn(ctx)
 	if err != nil {
 		return fmt.Errorf("signing in: %w", err)
 	}
-	load := func(addr string) (result, error) { return w.load(ctx, addr, cookie, s.clients, s.run) }
-	for _, addr := range []string{w.plain, w.gated, w.control} { // warm up
-		if _, err := load(addr); err != nil {
+	var sites [3]func() (result, error)
+	for i, addr := range []string{w.plain, w.gated, w.control} {
+		sites[i] = func() (result, error) { return w.load(ctx, addr, cookie, s.clients, s.run) }
+		if _, err := sites[i](); err != nil { // and warm up
 			return err
 		}
 	}
-	gate, err := compare(s.pairs, func() (result, error) { return load(w.plain) }, func() (result, error) { return load(w.gated) })
-	if err != nil {
-		return err
-	}
-	noise, err := compare(s.pairs, func() (result, error) { return load(w.plain) }, func() (result, error) { return load(w.control) })
+	gate, noise, plain, err := compare(s.rounds, sites)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("throughput               gate / plain %s   (plain / plain %s; target: at least 0.95)\n", gate.rate, noise.rate)
 	fmt.Printf("processor time           gate / plain %s   (plain / plain %s)\n", gate.cpu, noise.cpu)
-	fmt.Printf("  of Caddy, per request  plain %.1f µs, gate %+.1f µs\n", micros(gate.plainCPU), micros(gate.gateCPU-gate.plainCPU))
+	fmt.Printf("  of Caddy, per request  plain %.1f µs, gate %+.1f µs   (plain again %+.1f µs)\n", micros(plain), micros(gate.extra), micros(noise.extra))
 	return nil
 }
 

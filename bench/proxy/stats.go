@@ -40,35 +40,40 @@ func quantile[T float64 | time.Duration](values []T, q float64) T {
 	return sorted[min(len(sorted)-1, int(math.Ceil(q*float64(len(sorted))))-min(1, len(sorted)-1))]
 }
 
-// comparison is the outcome of many pairs of runs.
+// comparison is how a site does, relative to plain in the same round.
 type comparison struct {
-	rate, cpu         spread // second / first
-	plainCPU, gateCPU time.Duration
+	rate, cpu spread
+	extra     time.Duration // processor time for each request
 }
 
-// compare runs first and second in turns, in alternating order.
-func compare(pairs int, first, second func() (result, error)) (comparison, error) {
-	var rates, cpus []float64
-	var plain, gate []time.Duration
-	for i := range pairs {
-		order := []func() (result, error){first, second}
-		if i%2 == 1 {
-			slices.Reverse(order)
-		}
-		var results [2]result
-		for j, run := range order {
-			r, err := run()
+// compare runs the sites in turns, each round beginning with another one, and
+// compares the second and the third with the first.
+func compare(rounds int, sites [3]func() (result, error)) (gate, control comparison, plain time.Duration, err error) {
+	var results [3][]result
+	for i := range rounds {
+		for j := range sites {
+			site := (i + j) % len(sites)
+			r, err := sites[site]()
 			if err != nil {
-				return comparison{}, err
+				return gate, control, 0, err
 			}
-			results[j] = r
+			results[site] = append(results[site], r)
 		}
-		if i%2 == 1 {
-			slices.Reverse(results[:])
-		}
-		rates = append(rates, results[1].rate()/results[0].rate())
-		cpus = append(cpus, float64(results[1].perRequest())/float64(results[0].perRequest()))
-		plain, gate = append(plain, results[0].perRequest()), append(gate, results[1].perRequest())
 	}
-	return comparison{spreadOf(rates), spreadOf(cpus), quantile(plain, 0.5), quantile(gate, 0.5)}, nil
+	var costs []time.Duration
+	for _, r := range results[0] {
+		costs = append(costs, r.perRequest())
+	}
+	return relative(results[1], results[0]), relative(results[2], results[0]), quantile(costs, 0.5), nil
+}
+
+func relative(site, plain []result) comparison {
+	var rates, cpus []float64
+	var extra []time.Duration
+	for i, r := range site {
+		rates = append(rates, r.rate()/plain[i].rate())
+		cpus = append(cpus, float64(r.perRequest())/float64(plain[i].perRequest()))
+		extra = append(extra, r.perRequest()-plain[i].perRequest())
+	}
+	return comparison{spreadOf(rates), spreadOf(cpus), quantile(extra, 0.5)}
 }
