@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -42,6 +43,9 @@ func (a *App) provisionAccounts(storeKey string) (map[string]login.Starter, erro
 	}
 	starters := make(map[string]login.Starter)
 	a.accounts = make(map[string]portal.Account)
+	if slices.Contains(a.OfficialAccounts, nil) {
+		return nil, errors.New("official_accounts has an entry that is null: remove it")
+	}
 	for _, account := range a.OfficialAccounts {
 		starter, err := a.provisionAccount(account, storeKey)
 		if err != nil {

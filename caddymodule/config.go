@@ -69,10 +69,18 @@ func (o *OfficialAccount) check() error {
 	}
 	switch o.Confirm {
 	case login.ConfirmNumber, login.ConfirmTap, login.ConfirmOff:
-		return nil
+		return o.checkReplies()
 	default:
 		return fmt.Errorf("confirm %q is unknown: use number, tap or off", o.Confirm)
 	}
+}
+
+// checkReplies refuses messages with which nobody could sign in.
+func (o *OfficialAccount) checkReplies() error {
+	if text := o.Replies.Confirm; text != "" && o.Confirm != login.ConfirmOff && !strings.Contains(text, "{link}") {
+		return errors.New("replies: confirm has no {link}, without which nobody can confirm: put it in, like <a href=\"{link}\">…</a>")
+	}
+	return nil
 }
 
 // resolve replaces the placeholders of the account's secrets.
@@ -173,8 +181,8 @@ func (c *SessionConfig) manager(s store.Store) (session.Config, error) {
 
 func checkCookie(name, domain string) error {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
-	if strings.Trim(name, letters) != "" || strings.HasPrefix(name, "__") || len(name) > 64 {
-		return fmt.Errorf("cookie %q cannot be used: write up to 64 letters, digits, _ and -, without the prefix __Host-, which is added over TLS", name)
+	if strings.Trim(name, letters) != "" || strings.HasPrefix(name, "__") || len(name) > 64 || name == portal.BrowserCookie {
+		return fmt.Errorf("cookie %q cannot be used: write up to 64 letters, digits, _ and -, without the prefix __Host-, which is added over TLS, and not %s, which is taken", name, portal.BrowserCookie)
 	}
 	if domain != "" && (!strings.Contains(domain, ".") || strings.HasPrefix(domain, ".") || strings.ContainsAny(domain, "/:;, *\"")) {
 		return fmt.Errorf("domain %q cannot be used: write it like example.com", domain)
@@ -263,20 +271,10 @@ func (m *mistake) Error() string { return m.source + ": " + m.err.Error() }
 
 func (m *mistake) Unwrap() error { return m.err }
 
-// placedError is an error of the configuration and where it was made.
-type placedError struct {
-	source string
-	err    error
-}
-
-func (e *placedError) Error() string { return e.source + ": " + e.err.Error() }
-
-func (e *placedError) Unwrap() error { return e.err }
-
 // at says where in the Caddyfile an error was made, unless a smaller block has.
 func at(source string, err error) error {
-	if _, placed := errors.AsType[*placedError](err); placed || source == "" {
+	if _, placed := errors.AsType[*mistake](err); placed || source == "" {
 		return err
 	}
-	return &placedError{source, err}
+	return &mistake{source, err}
 }

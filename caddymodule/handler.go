@@ -99,6 +99,7 @@ func (h *Handler) provision(ctx caddy.Context, app *App) error {
 	if h.portal, err = portal.New(config); err != nil {
 		return err
 	}
+	warnPlainHTTP(ctx.Logger(), config.Origins)
 	if server != nil {
 		// Streams must end before the server waits for them, on a reload and
 		// on exit; Cleanup comes too late for that.
@@ -119,6 +120,9 @@ func (h *Handler) portalConfig(ctx caddy.Context, app *App, server *caddyhttp.Se
 	}
 	var err error
 	if c.Origins, err = h.origins(server); err != nil {
+		return c, err
+	}
+	if err := checkDomain(app.Session.Domain, c.Origins); err != nil {
 		return c, err
 	}
 	c.Title = cmp.Or(h.Title, hostOf(c.Origins[0]))
@@ -155,7 +159,7 @@ func (h *Handler) selects(ctx caddy.Context) (func(*http.Request) bool, error) {
 func (h *Handler) offers(app *App) ([]portal.Offer, error) {
 	for _, appID := range h.Accounts {
 		if app.account(appID) == nil {
-			return nil, fmt.Errorf("accounts: %s is not among the configured accounts", appID)
+			return nil, fmt.Errorf("accounts: %s is not among the configured accounts: add an official_account block for it, or take it out", appID)
 		}
 	}
 	methods := h.Methods
@@ -207,7 +211,7 @@ func checkHeader(header portal.Header) error {
 	if header.Name == "" || strings.Trim(header.Name, letters) != "" {
 		return fmt.Errorf("headers: %q cannot be used: write letters, digits and hyphens; servers disagree on everything else", header.Name)
 	}
-	if slices.Contains(reservedHeaders, strings.ToLower(header.Name)) {
+	if isReserved(strings.ToLower(header.Name)) {
 		return fmt.Errorf("headers: %s has a meaning of its own in HTTP: use another name", header.Name)
 	}
 	if !slices.Contains(portal.Fields, header.Field) {
@@ -216,12 +220,20 @@ func checkHeader(header portal.Header) error {
 	return nil
 }
 
-// reservedHeaders cannot carry an identity: taking them out of every request
-// would break HTTP itself.
-var reservedHeaders = []string{
-	"accept", "connection", "content-length", "content-type", "cookie", "host", "origin", "referer",
-	"te", "trailer", "transfer-encoding", "upgrade", "user-agent",
+// isReserved says whether a header cannot carry an identity, because taking it
+// out of every request would break HTTP itself, or this gateway.
+func isReserved(name string) bool {
+	return slices.Contains(reservedHeaders, name) ||
+		slices.ContainsFunc(reservedPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
+
+var (
+	reservedHeaders = []string{
+		"authorization", "cache-control", "connection", "cookie", "date", "expect", "forwarded", "host", "keep-alive",
+		"origin", "pragma", "range", "referer", "te", "trailer", "transfer-encoding", "upgrade", "user-agent", "via",
+	}
+	reservedPrefixes = []string{"accept", "access-control-", "content-", "if-", "proxy-", "sec-", "x-forwarded-"}
+)
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {

@@ -307,3 +307,11 @@ func TestSource_AvoidsCaddysTraps(t *testing.T) {
 		}
 	}
 }
+
+// A JSON config may hold what no Caddyfile can.
+func TestProvision_NullAccount(t *testing.T) {
+	raw := []byte(`{"apps": {"wechat": {"official_accounts": [null], "users": {"registration": "open"}}}}`)
+	if err := caddy.Validate(parseConfig(t, raw)); err == nil || !strings.Contains(err.Error(), "null") {
+		t.Errorf("Validate = %v, want an error that names the entry", err)
+	}
+}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 )
 
 // origins returns the origins of the site: public_url, or else what the site's
@@ -99,4 +100,34 @@ func hostOf(origin string) string {
 		return origin
 	}
 	return u.Host
+}
+
+// checkDomain says whether browsers accept a session cookie for the domain from
+// the site; where they do not, signing in would never end.
+func checkDomain(domain string, origins []string) error {
+	for _, origin := range origins {
+		u, err := url.Parse(origin)
+		if err != nil {
+			return fmt.Errorf("reading the site's address: %w", err)
+		}
+		if domain != "" && u.Hostname() != domain && !strings.HasSuffix(u.Hostname(), "."+domain) {
+			return fmt.Errorf("session domain %s does not cover this site, %s: browsers would refuse its cookie; use a domain that the site is in, or none", domain, u.Hostname())
+		}
+	}
+	return nil
+}
+
+// warnPlainHTTP tells the operator that everybody on the way can read the cookies.
+func warnPlainHTTP(log *zap.Logger, origins []string) {
+	for _, origin := range origins {
+		u, err := url.Parse(origin)
+		if err != nil || u.Scheme != "http" || u.Hostname() == "localhost" {
+			continue
+		}
+		if addr, err := netip.ParseAddr(u.Hostname()); err == nil && addr.IsLoopback() {
+			continue
+		}
+		log.Warn("the site is served without TLS, so anybody on the way can take over its sessions; where TLS ends before Caddy, set public_url to the https address",
+			zap.String("site", origin))
+	}
 }

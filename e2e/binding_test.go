@@ -224,7 +224,7 @@ func TestQ12NothingToLeak(t *testing.T) {
 	for name, got := range map[string]answer{
 		"login": w.browser().get("/_wechat/login?return_to=/x"), "in place": w.browser().get("/secret?code=1"), "confirm": w.openLink(phone, link),
 	} {
-		if policy := got.Header.Get("Referrer-Policy"); policy != "no-referrer" && policy != "same-origin" {
+		if policy := got.Header.Get("Referrer-Policy"); policy != "no-referrer" && policy != "strict-origin" {
 			t.Errorf("%s: Referrer-Policy %q", name, policy)
 		}
 		if got.Header.Get("Cache-Control") != "no-store" {

@@ -338,7 +338,7 @@ func TestH5ManagedTrailers(t *testing.T) {
 	w := newWorld(t, options{scheme: "https", gate: "wechat_auth /private/*", global: "auto_https disable_redirects\n" + oddNames})
 	b := w.signIn("mallory")
 	id, openID := b.userID(), w.wechat.Phone("mallory").OpenID(appID)
-	tlsConfig := &tls.Config{InsecureSkipVerify: true} //nolint:gosec // a certificate of the test's own
+	tlsConfig := &tls.Config{InsecureSkipVerify: true}
 	quic := &http3.Transport{TLSClientConfig: tlsConfig.Clone()}
 	t.Cleanup(func() { _ = quic.Close() })
 	http2 := &http.Transport{TLSClientConfig: tlsConfig.Clone(), ForceAttemptHTTP2: true}

@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// Replies are the messages that a person gets in the chat. Each may contain
-// {site}, {link}, {browser}, {address} and {time}. An empty one is the default.
+// Replies are the messages that a person gets in the chat. Those to the person
+// whose attempt it is may contain {site}, {link}, {browser}, {address} and {time};
+// Taken may contain {site}. An empty one is the default.
 type Replies struct {
 	// Confirm asks the person who scanned to open {link}.
 	Confirm string `json:"confirm,omitempty"`
@@ -29,9 +30,9 @@ type Replies struct {
 }
 
 var defaultReplies = Replies{
-	Confirm: "【{site}】有浏览器正在请求登录\n\n浏览器：{browser}\n地址：{address}\n时间：{time}\n\n" +
+	Confirm: "【{site}】有浏览器正在请求登录\n\n浏览器：{browser}\n地址：{address}\n时间：{time}（北京时间）\n\n" +
 		"<a href=\"{link}\">点击这里确认或拒绝</a>\n\n如果不是你本人正在登录，请拒绝或忽略本消息。",
-	SignedIn: "你已登录【{site}】\n\n浏览器：{browser}\n地址：{address}\n时间：{time}\n\n" +
+	SignedIn: "你已登录【{site}】\n\n浏览器：{browser}\n地址：{address}\n时间：{time}（北京时间）\n\n" +
 		"不是你本人？<a href=\"{link}\">点击这里立即退出该登录</a>",
 	Declined: "【{site}】本次登录已取消。如需登录，请刷新网页后扫描新的二维码。",
 	Expired:  "二维码已过期。请在网页上获取新的二维码，再扫一次。",
@@ -45,18 +46,9 @@ var Beijing = time.FixedZone("UTC+8", 8*60*60)
 
 // ToScan is the answer to the person who scanned the code of an attempt.
 func (r Replies) ToScan(a Attempt, openID string) string {
-	var text string
-	switch {
-	case a.OpenID != "" && a.OpenID != openID:
-		text = cmp.Or(r.Taken, defaultReplies.Taken)
-	case a.State == Scanned:
-		text = cmp.Or(r.Confirm, defaultReplies.Confirm)
-	case a.State == Confirmed, a.State == Consumed:
-		text = cmp.Or(r.SignedIn, defaultReplies.SignedIn)
-	case a.State == Expired:
-		text = cmp.Or(r.Expired, defaultReplies.Expired)
-	default:
-		text = cmp.Or(r.Declined, defaultReplies.Declined)
+	if a.OpenID != "" && a.OpenID != openID {
+		// Nothing of somebody else's attempt, least of all its link.
+		return strings.ReplaceAll(cmp.Or(r.Taken, defaultReplies.Taken), "{site}", a.Site)
 	}
 	return strings.NewReplacer(
 		"{site}", a.Site,
@@ -64,7 +56,21 @@ func (r Replies) ToScan(a Attempt, openID string) string {
 		"{browser}", a.Client.Browser,
 		"{address}", a.Client.Address,
 		"{time}", a.CreatedAt.In(Beijing).Format("2006-01-02 15:04:05"),
-	).Replace(text)
+	).Replace(r.toOwner(a.State))
+}
+
+// toOwner is the answer to the person whose attempt it is.
+func (r Replies) toOwner(s State) string {
+	switch s {
+	case Scanned:
+		return cmp.Or(r.Confirm, defaultReplies.Confirm)
+	case Confirmed, Consumed:
+		return cmp.Or(r.SignedIn, defaultReplies.SignedIn)
+	case Expired:
+		return cmp.Or(r.Expired, defaultReplies.Expired)
+	default:
+		return cmp.Or(r.Declined, defaultReplies.Declined)
+	}
 }
 
 // ToUnknownCode is the answer to the scan of a code that no attempt shows any more.

@@ -23,6 +23,8 @@ const (
 	// linger is how long an attempt is remembered after it could no longer
 	// succeed: for the browser to be told, and for WeChat's late events.
 	linger = 15 * time.Minute
+	// publishTimeout bounds an announcement.
+	publishTimeout = time.Second
 	// idLen is the length of what rand.Text returns.
 	idLen = 26
 	// revocable is how long the person who scanned may still say "that was not me".
@@ -210,6 +212,9 @@ func (v *Service) Scan(ctx context.Context, appID, scene, openID string) (Attemp
 
 // ByToken returns the attempt that a link in the chat names.
 func (v *Service) ByToken(ctx context.Context, token string) (Attempt, error) {
+	if len(token) != idLen { // not one that a store must be asked about
+		return Attempt{}, ErrNotFound
+	}
 	id, found, err := v.store.Get(ctx, tokenPrefix+hash(token))
 	if err != nil {
 		return Attempt{}, fmt.Errorf("finding the attempt: %w", err)
@@ -256,6 +261,9 @@ func (v *Service) change(ctx context.Context, id string, step func(*Attempt) boo
 		return Attempt{}, false, ErrNotFound
 	}
 	if changed {
+		// Who waits must hear of it, also where the client that caused it has gone.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
+		defer cancel()
 		if err := v.store.Publish(ctx, topic, id); err != nil {
 			return a, true, fmt.Errorf("announcing the attempt: %w", err)
 		}

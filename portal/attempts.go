@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"go.uber.org/zap"
@@ -89,7 +90,7 @@ func (p *Portal) beginAttempt(w http.ResponseWriter, r *http.Request) {
 		Method: offer.Method, AppID: offer.AppID,
 		Site: p.Title, Portal: p.origin(r) + p.Prefix,
 		ReturnTo: localPath(req.ReturnTo),
-		Client:   login.Client{Browser: describeUserAgent(r.UserAgent()), Address: addr.String()},
+		Client:   login.Client{Browser: describeUserAgent(r.UserAgent()), Address: addressText(addr)},
 		Browser:  p.cookies.bind(w, credentialsOf(r).browser),
 	})
 	if err != nil {
@@ -98,6 +99,14 @@ func (p *Portal) beginAttempt(w http.ResponseWriter, r *http.Request) {
 	}
 	p.Count("attempt", a.AppID, "begun")
 	writeJSON(w, http.StatusCreated, newAttempt{attemptState: stateOf(a), Method: a.Method, Number: a.Number, Shown: shown})
+}
+
+// addressText is how a person is told of an address; Caddy may not know one.
+func addressText(addr netip.Addr) string {
+	if !addr.IsValid() {
+		return ""
+	}
+	return addr.Unmap().String()
 }
 
 // offer returns the way to sign in that a method names; none names the first.
@@ -187,6 +196,9 @@ func (p *Portal) awaitChange(r *http.Request, a login.Attempt, known login.State
 
 // attempt reads the attempt in the path for the browser that began it.
 func (p *Portal) attempt(r *http.Request) (login.Attempt, error) {
+	if !isBrowserSecret(credentialsOf(r).browser) {
+		return login.Attempt{}, login.ErrNotFound // and the store need not be asked
+	}
 	return p.Login.Get(r.Context(), r.PathValue("id"), credentialsOf(r).browser)
 }
 
@@ -297,11 +309,19 @@ func (p *Portal) deny(w http.ResponseWriter, r *http.Request, a login.Attempt, r
 	p.Count("attempt", a.AppID, "denied")
 	p.Log.Info("sign-in denied", zap.String("reason", reason), zap.String("account", a.AppID),
 		zap.String("openid", maskOpenID(a.OpenID)), zap.Stringer("client_ip", p.ClientAddr(r)))
-	writeJSON(w, http.StatusForbidden, apiError{Error: "denied", Reason: reason, Message: "this person may not enter the site"})
+	writeDenied(w, reason)
+}
+
+func writeDenied(w http.ResponseWriter, reason string) {
+	writeJSON(w, http.StatusForbidden, apiError{Error: "denied", Reason: reason, Message: "this sign-in was denied: begin a new one, or ask the operator"})
 }
 
 // notConfirmed says why an attempt cannot be consumed now, or ever.
 func notConfirmed(w http.ResponseWriter, a login.Attempt) {
+	if a.State == login.Denied {
+		writeDenied(w, a.Reason)
+		return
+	}
 	if !a.State.Final() {
 		writeError(w, http.StatusConflict, "not_confirmed", "the attempt is "+string(a.State)+": wait for it to be confirmed")
 		return

@@ -106,9 +106,10 @@ func (p *Portal) showOutcome(w http.ResponseWriter, r *http.Request, status int,
 	}
 }
 
-// confirmLimited slows down who guesses links.
+// confirmLimited turns away who has guessed at too many links. Those that lead
+// somewhere are not counted: a whole town may share one address.
 func (p *Portal) confirmLimited(w http.ResponseWriter, r *http.Request) bool {
-	wait := p.limits.confirms.take(p.ClientAddr(r), p.Now())
+	wait := p.limits.confirms.spent(p.ClientAddr(r), p.Now())
 	if wait <= 0 {
 		return false
 	}
@@ -119,6 +120,7 @@ func (p *Portal) confirmLimited(w http.ResponseWriter, r *http.Request) bool {
 
 func (p *Portal) linkUnknown(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, login.ErrNotFound) {
+		p.limits.confirms.take(p.ClientAddr(r), p.Now())
 		p.pages.Notice(w, r, http.StatusNotFound, page.LinkUnknown)
 		return
 	}

@@ -18,7 +18,8 @@ const (
 
 	// DefaultCookie is the name of the session cookie, without a prefix.
 	DefaultCookie = "wechat_session"
-	browserCookie = "wechat_browser"
+	// BrowserCookie is the name of the cookie that binds an attempt to its browser.
+	BrowserCookie = "wechat_browser"
 	// browserSecretLen is the length of what rand.Text returns.
 	browserSecretLen = 26
 )
@@ -31,7 +32,7 @@ type cookies struct {
 }
 
 func newCookies(session, domain string, secure bool) cookies {
-	c := cookies{session: session, browser: browserCookie, domain: domain, secure: secure}
+	c := cookies{session: session, browser: BrowserCookie, domain: domain, secure: secure}
 	if !secure {
 		return c
 	}

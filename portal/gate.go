@@ -178,8 +178,11 @@ func (p *Portal) showLogin(w http.ResponseWriter, r *http.Request, status int, r
 // turnAway answers a person who is signed in and may not enter.
 func (p *Portal) turnAway(w http.ResponseWriter, r *http.Request, why user.Admission) {
 	kind, message := page.Disabled, "an operator has disabled this user"
-	if why == user.AwaitingApproval {
+	switch why {
+	case user.AwaitingApproval:
 		kind, message = page.Pending, "this user awaits an operator's approval"
+	case user.NotAllowed:
+		kind, message = page.NotAdmitted, "this user is not among those who may enter"
 	}
 	if isNavigation(r) {
 		p.pages.Notice(w, r, http.StatusForbidden, kind)
@@ -196,11 +199,16 @@ func (p *Portal) unavailable(w http.ResponseWriter, r *http.Request, err error) 
 		})
 	}
 	setRetryAfter(w, retryOutage)
-	if isNavigation(r) {
+	if isNavigation(r) || isForm(r) {
 		p.pages.Notice(w, r, http.StatusServiceUnavailable, page.Unavailable)
 		return
 	}
 	writeError(w, http.StatusServiceUnavailable, "store_unavailable", "the gateway cannot check sessions right now: try again shortly")
+}
+
+// isForm says whether the request is a form that a person has sent.
+func isForm(r *http.Request) bool {
+	return strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") && !wantsJSON(r)
 }
 
 // isNavigation says whether the answer is for a person to look at.

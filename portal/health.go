@@ -7,22 +7,46 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
 )
 
-// healthTimeout bounds one look at the store.
-const healthTimeout = time.Second
+const (
+	// healthTimeout bounds one look at the store.
+	healthTimeout = time.Second
+	// healthFresh is how long its result is good for, however many ask.
+	healthFresh = time.Second
+)
+
+// checkup is the last look at the store.
+type checkup struct {
+	mu   sync.Mutex
+	at   time.Time
+	err  error
+	done bool
+}
+
+// look returns what Ping says, or said a moment ago.
+func (c *checkup) look(ctx context.Context, p *Portal) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := p.Now(); !c.done || now.Sub(c.at) >= healthFresh {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthTimeout)
+		defer cancel()
+		c.err = p.Store.Ping(ctx)
+		c.at, c.done = now, true
+	}
+	return c.err
+}
 
 // health is GET healthz, for load balancers: 200 where signed-in users can be
 // served, else 503; one JSON line for each part. WeChat is none of the parts:
 // this node is no better or worse than the others while it is away.
 func (p *Portal) health(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), healthTimeout)
-	defer cancel()
 	status, state := http.StatusOK, "ok"
-	if err := p.Store.Ping(ctx); err != nil {
+	if err := p.checkup.look(r.Context(), p); err != nil {
 		status, state = http.StatusServiceUnavailable, "unavailable"
 		p.warnings.do("health", func() { p.Log.Error("store unavailable", zap.Error(err)) })
 	}

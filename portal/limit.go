@@ -52,6 +52,18 @@ func (l *limiter) take(client netip.Addr, now time.Time) (wait time.Duration) {
 	return wait
 }
 
+// spent says how long to wait where the client has no turn left, and uses up none.
+func (l *limiter) spent(client netip.Addr, now time.Time) (wait time.Duration) {
+	if l == nil {
+		return 0
+	}
+	bucket, known := l.buckets.GetIfPresent(clientPrefix(client))
+	if !known || bucket.TokensAt(now) >= 1 {
+		return 0
+	}
+	return max(1, l.rate.Per/time.Duration(l.rate.Count))
+}
+
 // clientPrefix is what counts as one client: an IPv4 address, or the /64 that
 // an IPv6 client can pick its addresses from.
 func clientPrefix(a netip.Addr) netip.Prefix {

@@ -62,11 +62,11 @@ func (p *Portal) logoutPage(w http.ResponseWriter, r *http.Request) {
 
 // logout is POST logout: ends the session, with everywhere=true all of the user's.
 func (p *Portal) logout(w http.ResponseWriter, r *http.Request) {
-	if err := readForm(w, r); err != nil {
-		writeError(w, http.StatusBadRequest, "bad_request", "the body must be a small form")
+	everywhere, err := readEverywhere(w, r)
+	if err != nil {
+		writeError(w, http.StatusBadRequest, "bad_request", "the body must be a small form or JSON object with everywhere, or empty")
 		return
 	}
-	everywhere := r.FormValue("everywhere") == "true"
 	who, err := p.identify(r.Context(), credentialsOf(r))
 	if err == nil {
 		err = p.endSessions(r, who, everywhere)
@@ -84,6 +84,19 @@ func (p *Portal) logout(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 
+// readEverywhere says whether all of the user's sessions are to end.
+func readEverywhere(w http.ResponseWriter, r *http.Request) (bool, error) {
+	if isJSON(r) {
+		var body struct {
+			Everywhere bool `json:"everywhere"`
+		}
+		err := readJSON(w, r, &body)
+		return body.Everywhere, err
+	}
+	err := readForm(w, r)
+	return r.FormValue("everywhere") == "true", err
+}
+
 func (p *Portal) endSessions(r *http.Request, who *Principal, everywhere bool) error {
 	if everywhere {
 		if _, err := p.Sessions.RevokeUser(r.Context(), who.User.ID); err != nil {
@@ -98,9 +111,14 @@ func (p *Portal) endSessions(r *http.Request, who *Principal, everywhere bool) e
 	return nil
 }
 
+// wantsJSON says whether a script asks, not a form.
 func wantsJSON(r *http.Request) bool {
 	accept := r.Header.Get("Accept")
-	return strings.Contains(accept, "application/json") && !strings.Contains(accept, "text/html")
+	return isJSON(r) || strings.Contains(accept, "application/json") && !strings.Contains(accept, "text/html")
+}
+
+func isJSON(r *http.Request) bool {
+	return strings.HasPrefix(r.Header.Get("Content-Type"), "application/json")
 }
 
 // maskOpenID leaves enough of an openid to follow one person through a log, and

@@ -103,6 +103,7 @@ type Portal struct {
 	hosts    map[string]string // origin by host name
 	limits   struct{ attempts, confirms, pushes *limiter }
 	warnings *throttle
+	checkup  checkup
 
 	closed    chan struct{}
 	closeOnce sync.Once
@@ -157,12 +158,27 @@ func originsByHost(origins []string) (map[string]string, error) {
 	hosts := make(map[string]string, len(origins))
 	for _, origin := range origins {
 		u, err := url.Parse(origin)
-		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.Scheme+"://"+u.Host != origin {
-			return nil, fmt.Errorf("public_url %q is not an origin: write it like https://example.com", origin)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Scheme+"://"+u.Host != origin || !originHost(u) {
+			return nil, fmt.Errorf("public_url %q is not an origin as browsers write it: write it like https://example.com, in lower case, without the usual port, and a Chinese name in its xn-- form", origin)
 		}
-		hosts[strings.ToLower(u.Hostname())] = origin
+		hosts[u.Hostname()] = origin
 	}
 	return hosts, nil
+}
+
+// originHost says whether the host and port are written as a browser writes them
+// in the header Origin, with which they are compared.
+func originHost(u *url.URL) bool {
+	host, port := u.Hostname(), u.Port()
+	usual := map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	if port == usual || strings.HasSuffix(u.Host, ":") {
+		return false
+	}
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.String() == host
+	}
+	const letters = "abcdefghijklmnopqrstuvwxyz0123456789-._"
+	return strings.Trim(host, letters) == "" && strings.Trim(host, ".") == host && host != ""
 }
 
 func checkPrefix(prefix string) error {

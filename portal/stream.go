@@ -59,7 +59,6 @@ func (p *Portal) streamAttempt(w http.ResponseWriter, r *http.Request) {
 			if s.comment() != nil {
 				return
 			}
-			continue
 		case <-changed:
 		case <-over.C:
 		}

@@ -131,10 +131,11 @@ func (r *Records) Revoke(ctx context.Context, id string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if _, err := r.set.Delete(ctx, id); err != nil {
+	_, err = r.set.Delete(ctx, id)
+	r.open.end(id) // even if the other nodes could not be told
+	if err != nil {
 		return false, err
 	}
-	r.open.end(id)
 	if found {
 		_, err = r.store.Delete(ctx, ownerKey(l.UserID, id))
 	}
@@ -146,10 +147,10 @@ func (r *Records) RevokeUser(ctx context.Context, userID string) (int, error) {
 	n := 0
 	err := r.eachOf(ctx, userID, func(id string) error {
 		existed, err := r.set.Delete(ctx, id)
+		r.open.end(id)
 		if err != nil {
 			return err
 		}
-		r.open.end(id)
 		if !existed {
 			// It may be about to be issued, and the next "sign out everywhere"
 			// must find it; if it is gone, this entry goes by itself.

@@ -104,10 +104,14 @@ func (d *Directory) SignIn(ctx context.Context, id Identity) (*User, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.Admission(u) == IsDisabled {
+	switch d.Admission(u) {
+	case IsDisabled:
 		return nil, &DeniedError{Reason: ReasonDisabled}
+	case NotAllowed:
+		return nil, &DeniedError{Reason: ReasonClosed}
+	default:
+		return u, nil
 	}
-	return u, nil
 }
 
 // owner returns the id of the user who owns the identity, empty where none does.
@@ -187,14 +191,15 @@ func (d *Directory) register(id Identity) (*User, error) {
 	now := d.now().UTC()
 	u := &User{ID: strings.ToLower(rand.Text()), Status: Active, CreatedAt: now, LastSeenAt: now}
 	u.learn(id)
-	if d.policy.Registration == Open || d.policy.allows(u) {
+	if d.policy.Registration == Open {
 		return u, nil
 	}
-	if d.policy.Registration == Approval {
-		u.Status = Pending
-		return u, nil
+	// Whoever is let in by a rule is in for as long as the rule stands.
+	u.Status = Pending
+	if d.policy.Admission(u) == NotAllowed {
+		return nil, &DeniedError{Reason: ReasonClosed}
 	}
-	return nil, &DeniedError{Reason: ReasonClosed}
+	return u, nil
 }
 
 // claim writes a new user. The pointer from the identity comes first: of two

@@ -12,7 +12,7 @@ type Registration string
 const (
 	Open     Registration = "open"     // anybody may enter
 	Approval Registration = "approval" // an operator lets each person in
-	Closed   Registration = "closed"   // nobody new may enter
+	Closed   Registration = "closed"   // nobody new may enter, but whom a rule allows
 )
 
 // Field is what an allow rule looks at.
@@ -103,6 +103,7 @@ type Admission string
 const (
 	Admitted         Admission = ""
 	AwaitingApproval Admission = "pending"
+	NotAllowed       Admission = "registration_closed"
 	IsDisabled       Admission = "disabled"
 )
 
@@ -111,6 +112,8 @@ func (p Policy) Admission(u *User) Admission {
 	switch {
 	case u.Status == Active, u.Status == Pending && (p.Registration == Open || p.allows(u)):
 		return Admitted
+	case u.Status == Pending && p.Registration == Closed:
+		return NotAllowed
 	case u.Status == Pending:
 		return AwaitingApproval
 	default:

@@ -30,12 +30,12 @@ func TestSignIn_Registration(t *testing.T) {
 		{"open, allowed", Open, []Rule{byOpenID}, Active, Admitted},
 		{"open, others are allowed", Open, []Rule{other}, Active, Admitted},
 		{"approval", Approval, nil, Pending, AwaitingApproval},
-		{"approval, openid allowed", Approval, []Rule{other, byOpenID}, Active, Admitted},
-		{"approval, unionid allowed", Approval, []Rule{byUnionID}, Active, Admitted},
+		{"approval, openid allowed", Approval, []Rule{other, byOpenID}, Pending, Admitted},
+		{"approval, unionid allowed", Approval, []Rule{byUnionID}, Pending, Admitted},
 		{"approval, others are allowed", Approval, []Rule{other}, Pending, AwaitingApproval},
 		{"closed", Closed, nil, "", ""},
-		{"closed, openid allowed", Closed, []Rule{byOpenID}, Active, Admitted},
-		{"closed, unionid allowed", Closed, []Rule{byUnionID}, Active, Admitted},
+		{"closed, openid allowed", Closed, []Rule{byOpenID}, Pending, Admitted},
+		{"closed, unionid allowed", Closed, []Rule{byUnionID}, Pending, Admitted},
 		{"closed, others are allowed", Closed, []Rule{other}, "", ""},
 	}
 	for _, tt := range tests {
@@ -125,6 +125,18 @@ func TestPolicy_Validate(t *testing.T) {
 	}
 }
 
+// Whoever a rule has let in is out when the operator takes the rule away.
+func TestSignIn_RuleTakenAway(t *testing.T) {
+	w := newTestWorld(t)
+	id := Identity{AppID: appA, OpenID: "oAlice"}
+	u := w.signIn(w.directory(Closed, Rule{OpenID, "oAlice"}), id)
+	closed := w.directory(Closed)
+	if got := closed.Admission(u); got != NotAllowed {
+		t.Errorf("a session of earlier is admitted as %q", got)
+	}
+	w.wantDenied(closed, id, ReasonClosed)
+}
+
 // Admission follows the policy and the operator of today.
 func TestAdmission_ChangesWithPolicy(t *testing.T) {
 	w := newTestWorld(t)
@@ -135,7 +147,7 @@ func TestAdmission_ChangesWithPolicy(t *testing.T) {
 		want Admission
 	}{
 		{w.directory(Approval), AwaitingApproval},
-		{w.directory(Closed), AwaitingApproval},
+		{w.directory(Closed), NotAllowed},
 		{w.directory(Open), Admitted},
 		{w.directory(Closed, Rule{OpenID, "oAlice"}), Admitted},
 	} {

@@ -233,11 +233,12 @@ func (r *Receiver) checkSigned(p pushParams, given string, values ...string) err
 // fresh. In plaintext mode nothing else ties the body to the signature.
 //
 // The key is made of the signature, not of the two values: it joins them without
-// a separator, so that some digits could be moved from one to the other.
+// a separator, so that some digits could be moved from one to the other. It is
+// the same for all accounts, because those with one token share their signatures.
 func (r *Receiver) useNonce(ctx context.Context, p pushParams, method string, content []byte) error {
 	signed := sha256.Sum256([]byte(signature(r.token, p.timestamp, p.nonce)))
-	key := "wechat:push:" + r.appID + ":" + hex.EncodeToString(signed[:])
-	sum := sha256.Sum256(append([]byte(method+" "), content...))
+	key := "wechat:push:" + hex.EncodeToString(signed[:])
+	sum := sha256.Sum256(append([]byte(method+" "+r.appID+" "), content...))
 	ttl := p.time.Add(r.window).Sub(r.now()) + time.Second
 	created, err := r.cache.Create(ctx, key, sum[:], ttl)
 	if err != nil {

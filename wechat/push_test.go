@@ -424,6 +424,25 @@ func TestReceive_OneBodyWinsTheRace(t *testing.T) {
 	}
 }
 
+// Two accounts have the same token, so a signature of one is right for the other.
+// Whoever has read the query of a push in some log adds a body of his own and
+// sends it to the other account: the nonce is used up there, too.
+func TestReceive_NonceIsUsedUpForEveryAccount(t *testing.T) {
+	shared := newMemoryCache(func() time.Time { return pushTime })
+	receiver := func(appID string) *Receiver {
+		return newTestReceiver(t, func(c *ReceiverConfig) { c.AppID, c.Cache = appID, shared })
+	}
+	honest := plainPush(pushTime, "1", scanXML)
+	if _, err := honest.receive(t, receiver(officialAppID)); err != nil {
+		t.Fatal(err)
+	}
+	for name, body := range map[string]string{"another body": strings.Replace(scanXML, "login-1", "login-2", 1), "the same body": scanXML} {
+		if m, err := (push{honest.query, body}).receive(t, receiver("wxfedcba9876543210")); !errors.Is(err, ErrReplayed) {
+			t.Errorf("%s: Receive = %v, %v, want %v", name, m, err, ErrReplayed)
+		}
+	}
+}
+
 func TestReceive_CacheFails(t *testing.T) {
 	r := newTestReceiver(t, func(c *ReceiverConfig) { c.Cache = &downCache{} })
 	p := plainPush(pushTime, "1", scanXML)

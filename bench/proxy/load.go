@@ -18,12 +18,18 @@ import (
 	"time"
 )
 
+// chrome is a navigation as Chrome sends it.
+const chrome = "GET /app/page?tab=2 HTTP/1.1\r\nHost: %s\r\nConnection: keep-alive\r\n" +
+	"sec-ch-ua: \"Chromium\";v=\"140\", \"Not=A?Brand\";v=\"24\"\r\nsec-ch-ua-mobile: ?0\r\nsec-ch-ua-platform: \"Windows\"\r\n" +
+	"Upgrade-Insecure-Requests: 1\r\n" +
+	"User-Agent: Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36\r\n" +
+	"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8\r\n" +
+	"Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-User: ?1\r\nSec-Fetch-Dest: document\r\n" +
+	"Accept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: zh-CN,zh;q=0.9,en;q=0.8\r\nCookie: theme=dark; %s\r\n\r\n"
+
 // load sends requests over so many connections until the time is up.
 func (w *world) load(ctx context.Context, addr, cookie string, clients int, span time.Duration) (result, error) {
-	request := "GET /app/page?tab=2 HTTP/1.1\r\nHost: " + addr + "\r\n" +
-		"User-Agent: Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36\r\n" +
-		"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\nAccept-Language: zh-CN,zh;q=0.9,en;q=0.8\r\n" +
-		"Cookie: theme=dark; " + cookie + "\r\n\r\n"
+	request := fmt.Sprintf(chrome, addr, cookie)
 	var requests atomic.Int64
 	var all sync.WaitGroup
 	failures := make(chan error, clients)

@@ -89,7 +89,7 @@ type Confirm struct {
 func (p *Pages) Confirm(w http.ResponseWriter, r *http.Request, status int, d Confirm) {
 	v := p.view(r)
 	v.Confirm = d
-	p.write(w, r, response{status: status, template: "confirm", referrer: sameOrigin}, v)
+	p.write(w, r, response{status: status, template: "confirm", referrer: originOnly}, v)
 }
 
 // Logout is what the sign-out page needs to know.
@@ -102,7 +102,7 @@ type Logout struct {
 func (p *Pages) Logout(w http.ResponseWriter, r *http.Request, d Logout) {
 	v := p.view(r)
 	v.Logout = d
-	p.write(w, r, response{status: http.StatusOK, template: "logout", referrer: sameOrigin}, v)
+	p.write(w, r, response{status: http.StatusOK, template: "logout", referrer: originOnly}, v)
 }
 
 // Notice writes a page that says one thing and what to do about it. For

@@ -41,13 +41,13 @@ func renderings(text string) []rendering {
 		rendering{"login in place", http.StatusUnauthorized, noReferrer, func(p *Pages, w http.ResponseWriter, r *http.Request) {
 			p.Login(w, r, http.StatusUnauthorized, Login{ReturnTo: "/" + text})
 		}},
-		rendering{"confirm by number", http.StatusOK, sameOrigin, func(p *Pages, w http.ResponseWriter, r *http.Request) {
+		rendering{"confirm by number", http.StatusOK, originOnly, func(p *Pages, w http.ResponseWriter, r *http.Request) {
 			p.Confirm(w, r, http.StatusOK, confirm)
 		}},
-		rendering{"confirm by tap", http.StatusOK, sameOrigin, func(p *Pages, w http.ResponseWriter, r *http.Request) {
+		rendering{"confirm by tap", http.StatusOK, originOnly, func(p *Pages, w http.ResponseWriter, r *http.Request) {
 			p.Confirm(w, r, http.StatusOK, tap)
 		}},
-		rendering{"logout", http.StatusOK, sameOrigin, func(p *Pages, w http.ResponseWriter, r *http.Request) {
+		rendering{"logout", http.StatusOK, originOnly, func(p *Pages, w http.ResponseWriter, r *http.Request) {
 			p.Logout(w, r, Logout{Name: text})
 		}},
 	)

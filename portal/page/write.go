@@ -12,10 +12,11 @@ import (
 )
 
 // Referrer policies. A page whose form posts must not use no-referrer: the browser
-// would send `Origin: null`, which the portal takes for a foreign form.
+// would send `Origin: null`, which the portal takes for a foreign form. Its address
+// is a secret all the same, so no more than the origin is told to anybody.
 const (
 	noReferrer = "no-referrer"
-	sameOrigin = "same-origin"
+	originOnly = "strict-origin"
 )
 
 // response is what goes into a page's head rather than its body.

@@ -48,7 +48,7 @@ func (d *durable) unavailable(doing string, err error) error {
 
 const (
 	adviceDamaged = "it was left as it is; stop Caddy and restore a backup, or move the file away to begin with an empty store"
-	adviceLocked  = "stop the other Caddy, or give each its own directory; Caddys that shall share their state need the redis store"
+	adviceLocked  = "stop the other Caddy, or give each its own directory"
 	adviceOther   = "check that the directory is one that the user who runs Caddy may write to, and that the disk has room"
 )
 

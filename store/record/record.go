@@ -22,6 +22,8 @@ import (
 )
 
 const (
+	// publishTimeout bounds an announcement.
+	publishTimeout = time.Second
 	// loadTimeout bounds how long a request waits for the store.
 	loadTimeout = time.Second
 	// retryAfter is how long a failed store is left alone before a request
@@ -298,6 +300,10 @@ func (s *Set[T]) publish(ctx context.Context, id string) error {
 	s.flight.Forget(id)
 	s.cache.Invalidate(id)
 	s.mu.Unlock()
+	// What is written must be heard of, also where the client that caused it
+	// has gone.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
+	defer cancel()
 	if err := s.store.Publish(ctx, s.topic, id); err != nil {
 		return fmt.Errorf("announcing %s: %w", s.topic, err)
 	}

@@ -462,3 +462,30 @@ func TestSet_Concurrent(t *testing.T) {
 		w.want(s, "a", last.Name)
 	}
 }
+
+// A visitor hangs up between a write and its announcement. The other nodes must
+// hear of it all the same: a revocation that is done is never half done.
+func TestSet_AnnouncesForVisitorsWhoHaveGone(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.set.Create(t.Context(), "a", &thing{Name: "old"}, 0); err != nil {
+		t.Fatal(err)
+	}
+	other := w.newSet()
+	if _, found, err := other.Get(t.Context(), "a", grace); !found || err != nil {
+		t.Fatal(found, err)
+	}
+	ctx, hangUp := context.WithCancel(t.Context())
+	after := w.store.After
+	w.store.After = func(ctx context.Context, method, key string) error {
+		if method == "Delete" {
+			hangUp()
+		}
+		return after(ctx, method, key)
+	}
+	if _, err := w.set.Delete(ctx, "a"); err != nil {
+		t.Errorf("Delete: %v", err)
+	}
+	if _, found, err := other.Get(t.Context(), "a", grace); found || err != nil {
+		t.Errorf("the other node still finds it: %v, %v", found, err)
+	}
+}
