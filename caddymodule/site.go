@@ -103,18 +103,28 @@ func hostOf(origin string) string {
 }
 
 // checkDomain says whether browsers accept a session cookie for the domain from
-// the site; where they do not, signing in would never end.
+// the site; where they do not, signing in would never end. Sites without a name
+// of their own, such as 127.0.0.1, are for trying things out.
 func checkDomain(domain string, origins []string) error {
 	for _, origin := range origins {
 		u, err := url.Parse(origin)
 		if err != nil {
 			return fmt.Errorf("reading the site's address: %w", err)
 		}
-		if domain != "" && u.Hostname() != domain && !strings.HasSuffix(u.Hostname(), "."+domain) {
-			return fmt.Errorf("session domain %s does not cover this site, %s: browsers would refuse its cookie; use a domain that the site is in, or none", domain, u.Hostname())
+		host := u.Hostname()
+		if domain == "" || isLocal(host) || host == domain || strings.HasSuffix(host, "."+domain) {
+			continue
 		}
+		return fmt.Errorf("session domain %s does not cover this site, %s: browsers would refuse its cookie; use a domain that the site is in, or none", domain, host)
 	}
 	return nil
+}
+
+// isLocal says whether a host is an address or this machine, rather than a name
+// that others know.
+func isLocal(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil || host == "localhost"
 }
 
 // warnPlainHTTP tells the operator that everybody on the way can read the cookies.

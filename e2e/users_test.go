@@ -31,7 +31,7 @@ func TestRegistrationClosed(t *testing.T) {
 		}
 		w.reloadWith("allow openid "+value, "allow openid oNobody")
 	}
-	if got := a.session(); got.Status != http.StatusGone || a.browser.signedIn() {
+	if got := a.session(); got.Status != http.StatusForbidden || got.json(t)["reason"] != "registration_closed" || a.browser.signedIn() {
 		t.Errorf("again: %d %s", got.Status, got.Body)
 	}
 	w.reloadWith("allow openid oNobody", "allow openid oNobody "+alice)

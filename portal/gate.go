@@ -183,6 +183,7 @@ func (p *Portal) turnAway(w http.ResponseWriter, r *http.Request, why user.Admis
 		kind, message = page.Pending, "this user awaits an operator's approval"
 	case user.NotAllowed:
 		kind, message = page.NotAdmitted, "this user is not among those who may enter"
+	case user.IsDisabled, user.Admitted: // the last comes to no one here
 	}
 	if isNavigation(r) {
 		p.pages.Notice(w, r, http.StatusForbidden, kind)

@@ -38,6 +38,22 @@ type brokenStore struct {
 	store.Store
 	hang, fail atomic.Pointer[string] // a prefix of keys
 	before     atomic.Pointer[func(key string)]
+	away       atomic.Bool // no read succeeds
+	pings      atomic.Int64
+}
+
+// Get implements store.Store.
+func (b *brokenStore) Get(ctx context.Context, key string) ([]byte, bool, error) {
+	if b.away.Load() {
+		return nil, false, fmt.Errorf("reading: %w", store.ErrUnavailable)
+	}
+	return b.Store.Get(ctx, key)
+}
+
+// Ping implements store.Store.
+func (b *brokenStore) Ping(ctx context.Context) error {
+	b.pings.Add(1)
+	return b.Store.Ping(ctx)
 }
 
 func (b *brokenStore) disturb(ctx context.Context, key string) error {
