@@ -32,6 +32,8 @@ const root = ".."
 var secrets = map[string]string{
 	"WECHAT_OA_SECRET":   "0123456789abcdef0123456789abcdef",
 	"WECHAT_OA_TOKEN":    "pushtoken1234567",
+	"WECHAT_OA2_SECRET":  "fedcba9876543210fedcba9876543210",
+	"WECHAT_OA2_TOKEN":   "pushtoken7654321",
 	"WECHAT_OA_AES_KEY":  "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG",
 	"WECHAT_SIGNING_KEY": "0123456789abcdef0123456789abcdef",
 }
