@@ -38,7 +38,7 @@ func gallery(t *testing.T, list []rendering) (base string, forms <-chan *http.Re
 	mux.HandleFunc("POST /", func(w http.ResponseWriter, r *http.Request) {
 		_ = r.ParseForm()
 		posted <- r
-		p.Notice(w, r, http.StatusOK, Confirmed)
+		p.Notice(w, r, http.StatusOK, AlreadyDone)
 	})
 	for i, page := range list {
 		mux.HandleFunc(fmt.Sprintf("GET /%d", i), func(w http.ResponseWriter, r *http.Request) { page.show(p, w, r) })

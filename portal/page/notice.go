@@ -6,11 +6,10 @@ package page
 // NoticeKind names what a notice page says.
 type NoticeKind int
 
-// The notices. Those from Confirmed to AlreadyDone end a visit on the phone. A kind
+// The notices. Those from Cancelled to Revoked end a visit on the phone. A kind
 // left out by mistake says nothing that matters.
 const (
 	NotFound    NoticeKind = iota // no such page below the prefix
-	Confirmed                     // the sign-in was confirmed on the phone
 	Cancelled                     // the sign-in was refused on the phone
 	WrongNumber                   // the wrong number was chosen, the sign-in is denied
 	LinkExpired                   // the link in the chat is too old
@@ -34,7 +33,6 @@ type noticeLook struct {
 }
 
 var noticeLooks = [noticeCount]noticeLook{
-	Confirmed:   {icon: "ok"},
 	Cancelled:   {icon: "stop"},
 	WrongNumber: {icon: "stop"},
 	LinkExpired: {icon: "clock"},

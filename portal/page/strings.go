@@ -95,7 +95,6 @@ var chinese = texts{
 	OtherIdentity: "退出，换一个微信号",
 
 	Notices: [noticeCount]message{
-		Confirmed:   {"已确认", "请看另一块屏幕，那里即将完成登录。本页可以关闭。"},
 		Cancelled:   {"已拒绝", "没有人因此登录。本页可以关闭。"},
 		WrongNumber: {"数字不符，已拒绝登录", "如果是你本人在登录，请在登录页面获取新的二维码，重新扫描。"},
 		LinkExpired: {"链接已过期", "请在登录页面获取新的二维码，重新扫描。"},
@@ -179,7 +178,6 @@ var english = texts{
 	OtherIdentity: "Sign out and use another account",
 
 	Notices: [noticeCount]message{
-		Confirmed:   {"Confirmed", "Look at the other screen: you will be signed in there. You may close this page."},
 		Cancelled:   {"Refused", "Nobody was signed in. You may close this page."},
 		WrongNumber: {"Wrong number, sign-in denied", "If it was you who wanted to sign in, get a new code on the login page and scan that."},
 		LinkExpired: {"This link has expired", "Get a new code on the login page and scan that."},
