@@ -23,8 +23,6 @@ const (
 	// linger is how long an attempt is remembered after it could no longer
 	// succeed: for the browser to be told, and for WeChat's late events.
 	linger = 15 * time.Minute
-	// publishTimeout bounds an announcement.
-	publishTimeout = time.Second
 	// idLen is the length of what rand.Text returns.
 	idLen = 26
 	// revocable is how long the person who scanned may still say "that was not me".
@@ -253,20 +251,12 @@ func (v *Service) change(ctx context.Context, id string, step func(*Attempt) boo
 		}
 		next, err := json.Marshal(a)
 		return next, v.ttl(&a), err
-	})
+	}, store.Announcement{Topic: topic, Payload: id})
 	if err != nil {
 		return Attempt{}, false, fmt.Errorf("moving the attempt on: %w", err)
 	}
 	if !found {
 		return Attempt{}, false, ErrNotFound
-	}
-	if changed {
-		// Who waits must hear of it, also where the client that caused it has gone.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
-		defer cancel()
-		if err := v.store.Publish(ctx, topic, id); err != nil {
-			return a, true, fmt.Errorf("announcing the attempt: %w", err)
-		}
 	}
 	return a, changed, nil
 }

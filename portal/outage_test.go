@@ -87,11 +87,19 @@ func (b *brokenStore) Create(ctx context.Context, key string, value []byte, ttl 
 }
 
 // Update implements store.Store.
-func (b *brokenStore) Update(ctx context.Context, key string, change func([]byte, bool) ([]byte, time.Duration, error)) error {
+func (b *brokenStore) Update(ctx context.Context, key string, change func([]byte, bool) ([]byte, time.Duration, error), announce ...store.Announcement) error {
 	if err := b.disturb(ctx, key); err != nil {
 		return err
 	}
-	return b.Store.Update(ctx, key, change)
+	return b.Store.Update(ctx, key, change, announce...)
+}
+
+// brokenCache is a brokenStore as package wechat sees it.
+type brokenCache struct{ *brokenStore }
+
+// Delete implements wechat.Cache.
+func (c brokenCache) Delete(ctx context.Context, key string) (bool, error) {
+	return c.brokenStore.Delete(ctx, key)
 }
 
 // sceneCodes makes QR codes that say nothing but their scene.
@@ -120,7 +128,7 @@ func newOutage(t *testing.T, mode login.Confirm) *outage {
 	file := embedded.New(embedded.Config{Dir: t.TempDir()})
 	t.Cleanup(func() { _ = file.Close() })
 	o.store = &brokenStore{Store: file}
-	receiver, err := wechat.NewReceiver(wechat.ReceiverConfig{AppID: outageApp, Token: "pushtoken1234567", Cache: o.store})
+	receiver, err := wechat.NewReceiver(wechat.ReceiverConfig{AppID: outageApp, Token: "pushtoken1234567", Cache: brokenCache{o.store}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,7 +49,7 @@ type world struct {
 	calls atomic.Int64
 	down  atomic.Bool
 	// hook, if set, runs before each operation of the store.
-	hook atomic.Pointer[func(ctx context.Context, method string) error]
+	hook atomic.Pointer[func(ctx context.Context, method, key string) error]
 	// written gets the key of each update that the store has done.
 	written chan string
 }
@@ -57,10 +57,10 @@ type world struct {
 func newWorld(t testing.TB) *world {
 	w := &world{t: t, clock: newClock(), written: make(chan string, 100)}
 	w.store = &storetest.Memory{Now: w.clock.Now}
-	w.store.Before = func(ctx context.Context, method, _ string) error {
+	w.store.Before = func(ctx context.Context, method, key string) error {
 		w.calls.Add(1)
 		if fn := w.hook.Load(); fn != nil {
-			if err := (*fn)(ctx, method); err != nil {
+			if err := (*fn)(ctx, method, key); err != nil {
 				return err
 			}
 		}
@@ -70,7 +70,7 @@ func newWorld(t testing.TB) *world {
 		return nil
 	}
 	w.store.After = func(_ context.Context, method, key string) error {
-		if method == "Update" {
+		if method == "Update" && strings.HasPrefix(key, "session:") {
 			w.written <- key
 		}
 		return nil
@@ -79,7 +79,7 @@ func newWorld(t testing.TB) *world {
 }
 
 // before has fn run before each operation of the store from now on.
-func (w *world) before(fn func(ctx context.Context, method string) error) { w.hook.Store(&fn) }
+func (w *world) before(fn func(ctx context.Context, method, key string) error) { w.hook.Store(&fn) }
 
 // node returns one gateway on the store.
 func (w *world) node(secrets ...string) *Manager {

@@ -5,7 +5,6 @@ package session
 
 import (
 	"context"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,9 +23,6 @@ const (
 	expiryCheck = time.Second
 	// touchTimeout bounds one "last seen" update.
 	touchTimeout = 5 * time.Second
-	// ownerPrefix begins the keys that list the sessions of a user.
-	ownerPrefix = "session-of:"
-	listPage    = 100
 )
 
 // live is a Session and the moment it was last used on this node.
@@ -38,10 +34,10 @@ type live struct {
 // Records holds the sessions of one store. It outlives the configurations that
 // use it, and with it the cache and the open connections of each session.
 type Records struct {
-	store store.Store
-	set   *record.Set[live]
-	now   func() time.Time
-	open  openConns
+	set    *record.Set[live]
+	owners owners
+	now    func() time.Time
+	open   openConns
 
 	touches chan touch
 	stop    context.CancelFunc
@@ -62,7 +58,7 @@ func NewRecords(s store.Store, now func() time.Time) *Records {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Records{
-		store:   s,
+		owners:  owners{store: s, now: now},
 		set:     record.New[live](record.Config{Store: s, Kind: "session", Size: cachedSessions, Now: now}),
 		now:     now,
 		touches: make(chan touch, touchQueue),
@@ -114,14 +110,24 @@ func (r *Records) writeTouch(ctx context.Context, t touch) {
 }
 
 // add writes a new session. The list of the user's sessions comes first: a
-// crash in between leaves an entry without a session, which List ignores, and
+// crash in between leaves an entry without a session, which goes by itself, and
 // never a session that "sign out everywhere" would miss.
 func (r *Records) add(ctx context.Context, s Session, ttl time.Duration) error {
-	if err := r.store.Set(ctx, ownerKey(s.UserID, s.ID), nil, s.ExpiresAt.Sub(r.now())); err != nil {
+	surplus, err := r.owners.add(ctx, s.UserID, s.ID, s.ExpiresAt)
+	if err != nil {
 		return err
 	}
-	_, err := r.set.Create(ctx, s.ID, &live{Session: s}, ttl)
-	return err
+	if _, err := r.set.Create(ctx, s.ID, &live{Session: s}, ttl); err != nil {
+		return err
+	}
+	for _, id := range surplus {
+		_, err = r.set.Delete(ctx, id)
+		r.open.end(id)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Revoke ends a session on every node and closes the connections it opened. It
@@ -137,53 +143,32 @@ func (r *Records) Revoke(ctx context.Context, id string) (bool, error) {
 		return false, err
 	}
 	if found {
-		_, err = r.store.Delete(ctx, ownerKey(l.UserID, id))
+		err = r.owners.remove(ctx, l.UserID, id)
 	}
 	return found, err
 }
 
 // RevokeUser ends all sessions of a user and says how many there were.
 func (r *Records) RevokeUser(ctx context.Context, userID string) (int, error) {
-	n := 0
-	err := r.eachOf(ctx, userID, func(id string) error {
+	ids, err := r.owners.list(ctx, userID)
+	if err != nil {
+		return 0, err
+	}
+	var ended []string
+	for _, id := range ids {
 		existed, err := r.set.Delete(ctx, id)
 		r.open.end(id)
 		if err != nil {
-			return err
+			return len(ended), err
 		}
-		if !existed {
-			// It may be about to be issued, and the next "sign out everywhere"
-			// must find it; if it is gone, this entry goes by itself.
-			return nil
+		if existed {
+			ended = append(ended, id)
 		}
-		n++
-		_, err = r.store.Delete(ctx, ownerKey(userID, id))
-		return err
-	})
-	return n, err
-}
-
-// eachOf calls fn with the id of each session of a user.
-func (r *Records) eachOf(ctx context.Context, userID string, fn func(id string) error) error {
-	prefix := ownerKey(userID, "")
-	for cursor := ""; ; {
-		items, next, err := r.store.List(ctx, prefix, cursor, listPage)
-		if err != nil {
-			return err
-		}
-		for _, item := range items {
-			if err := fn(strings.TrimPrefix(item.Key, prefix)); err != nil {
-				return err
-			}
-		}
-		if next == "" {
-			return nil
-		}
-		cursor = next
+		// Else it may be about to be issued, and the next "sign out everywhere"
+		// must find it; if it is gone, its entry goes by itself.
 	}
+	return len(ended), r.owners.remove(ctx, userID, ended...)
 }
-
-func ownerKey(userID, id string) string { return ownerPrefix + userID + ":" + id }
 
 // Track calls end when the session ends, by revocation or by time, until release
 // is called. It is how a WebSocket that a session opened is closed with it.

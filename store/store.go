@@ -31,6 +31,10 @@ var (
 	// It never means that a key is absent.
 	ErrUnavailable = errors.New("store unavailable")
 
+	// ErrNotReady says that a store could not be reached when it was opened. It
+	// is open all the same, and works as soon as it can be reached.
+	ErrNotReady = errors.New("store not reachable yet")
+
 	// ErrTooLarge says that a key is empty or longer than MaxKeyLen, or a value
 	// longer than MaxValueLen.
 	ErrTooLarge = errors.New("key or value size not allowed")
@@ -61,11 +65,13 @@ type Store interface {
 	// Update replaces the value of key with what change makes of it. No other
 	// write to the key comes between the read and the write. change may run
 	// more than once and must not call the store; its error is returned as it
-	// is and nothing is written. A nil next leaves the value as it was.
-	Update(ctx context.Context, key string, change func(current []byte, found bool) (next []byte, ttl time.Duration, err error)) error
+	// is and nothing is written. A nil next leaves the value as it was. What was
+	// written is announced.
+	Update(ctx context.Context, key string, change func(current []byte, found bool) (next []byte, ttl time.Duration, err error), announce ...Announcement) error
 
-	// Delete removes key and says whether it was there.
-	Delete(ctx context.Context, key string) (existed bool, err error)
+	// Delete removes key and says whether it was there, which is announced in
+	// either case: an earlier try may have failed halfway.
+	Delete(ctx context.Context, key string, announce ...Announcement) (existed bool, err error)
 
 	// List returns up to limit entries whose keys begin with prefix, in no
 	// promised order; limit must be positive. An empty cursor begins; an empty
@@ -73,9 +79,9 @@ type Store interface {
 	// exists throughout the listing is returned at least once.
 	List(ctx context.Context, prefix, cursor string, limit int) (items []Item, next string, err error)
 
-	// Publish sends payload to every subscriber of topic on every node. Delivery
-	// is at most once; a subscriber that may have missed something is told so
-	// (see Notice).
+	// Publish sends payload to every subscriber of topic on every node. It may
+	// arrive more than once. A subscriber that may have missed something is
+	// told so (see Notice).
 	Publish(ctx context.Context, topic, payload string) error
 
 	// Subscribe calls fn for each notice of topic, one at a time and in order,
@@ -89,10 +95,17 @@ type Store interface {
 	Ping(ctx context.Context) error
 }
 
+// Announcement is a message that is published in one step with a write: once the
+// write has happened it is on its way, even if the process that wrote ends before
+// it hears so.
+type Announcement struct{ Topic, Payload string }
+
 // Item is one entry of a listing.
 type Item struct {
 	Key   string
 	Value []byte
+	// TTL is for how long the entry will still exist; zero is until it is deleted.
+	TTL time.Duration
 }
 
 // Notice is what a subscriber is told.

@@ -160,7 +160,7 @@ func (d *durable) list(prefix, after string, limit int) (items []store.Item, err
 			return false, fmt.Errorf("%w: %w", errDamaged, err)
 		}
 		if !expired(expires, now) {
-			items = append(items, store.Item{Key: string(key), Value: append([]byte{}, value...)})
+			items = append(items, store.Item{Key: string(key), Value: append([]byte{}, value...), TTL: ttlLeft(expires, now)})
 		}
 		return len(items) < limit, nil
 	})

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/caddy-wechat/caddy-wechat/store"
+	"github.com/caddy-wechat/caddy-wechat/store/internal/topics"
 )
 
 // FileName is the name of the database file in Config.Dir.
@@ -46,7 +47,7 @@ type Store struct {
 	path     string
 	now      func() time.Time
 	volatile *volatile
-	topics   topics
+	topics   topics.Topics
 
 	durable  atomic.Pointer[durable] // nil before Open and after Close
 	opening  singleflight.Group
@@ -89,7 +90,7 @@ func (s *Store) Close() error {
 		stop()
 	}
 	s.sweeping.Wait()
-	s.topics.close()
+	s.topics.Close()
 	if d == nil {
 		return nil
 	}

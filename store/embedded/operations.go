@@ -78,8 +78,10 @@ func (s *Store) Take(ctx context.Context, key string) (value []byte, found bool,
 // Update replaces the value of key with what change makes of it; see store.Store.
 // Writers of durable keys wait for change, and so do other volatile keys: it
 // should compute, not wait.
-func (s *Store) Update(ctx context.Context, key string, change func(current []byte, found bool) (next []byte, ttl time.Duration, err error)) error {
-	return s.write(ctx, key, func(v view) error {
+func (s *Store) Update(ctx context.Context, key string, change func(current []byte, found bool) (next []byte, ttl time.Duration, err error), announce ...store.Announcement) error {
+	written := false
+	err := s.write(ctx, key, func(v view) error {
+		written = false
 		next, ttl, err := change(v.get(key))
 		if err != nil || next == nil {
 			return err
@@ -88,14 +90,30 @@ func (s *Store) Update(ctx context.Context, key string, change func(current []by
 		if err != nil {
 			return err
 		}
+		written = true
 		return v.put(key, next, expires)
 	})
+	if err == nil && written {
+		s.announce(announce)
+	}
+	return err
 }
 
 // Delete removes key and says whether it was there.
-func (s *Store) Delete(ctx context.Context, key string) (existed bool, err error) {
+func (s *Store) Delete(ctx context.Context, key string, announce ...store.Announcement) (existed bool, err error) {
 	_, existed, err = s.Take(ctx, key)
+	if err == nil {
+		s.announce(announce)
+	}
 	return existed, err
+}
+
+// announce follows a write. Should the process end in between, so do all who
+// listen.
+func (s *Store) announce(all []store.Announcement) {
+	for _, a := range all {
+		s.topics.Publish(a.Topic, a.Payload)
+	}
 }
 
 // Publish hands payload to the subscribers of topic in this process.
@@ -106,14 +124,14 @@ func (s *Store) Publish(ctx context.Context, topic, payload string) error {
 	if _, err := s.ready(); err != nil { //nolint:contextcheck // see ready
 		return err
 	}
-	s.topics.publish(topic, payload)
+	s.topics.Publish(topic, payload)
 	return nil
 }
 
 // Subscribe calls fn for each message of topic until cancel is called; see
 // store.Store. On a closed store it never calls fn.
 func (s *Store) Subscribe(topic string, fn func(store.Notice)) (cancel func()) {
-	return s.topics.subscribe(topic, fn)
+	return s.topics.Subscribe(topic, fn)
 }
 
 // Ping commits an empty transaction, which writes to the file and syncs it.
@@ -179,6 +197,14 @@ func checkContext(ctx context.Context) error {
 
 func isVolatile(key string) bool {
 	return strings.HasPrefix(key, store.VolatilePrefix)
+}
+
+// ttlLeft is the ttl of an entry that has not expired; 0 is without end.
+func ttlLeft(expires int64, now time.Time) time.Duration {
+	if expires == 0 {
+		return 0
+	}
+	return time.Duration(expires - now.UnixNano())
 }
 
 func expired(expires int64, now time.Time) bool {

@@ -91,7 +91,7 @@ func (v *volatile) list(i int, prefix, after string, limit int) []store.Item {
 	keys = keys[:min(limit, len(keys))]
 	items := make([]store.Item, 0, len(keys))
 	for _, key := range keys {
-		items = append(items, store.Item{Key: key, Value: bytes.Clone(sh.entries[key].value)})
+		items = append(items, store.Item{Key: key, Value: bytes.Clone(sh.entries[key].value), TTL: ttlLeft(sh.entries[key].expires, now)})
 	}
 	return items
 }

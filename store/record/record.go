@@ -22,10 +22,9 @@ import (
 )
 
 const (
-	// publishTimeout bounds an announcement.
-	publishTimeout = time.Second
-	// loadTimeout bounds how long a request waits for the store.
-	loadTimeout = time.Second
+	// loadTimeout bounds how long a request waits for one record. It reads two,
+	// its session and its user, and shall not wait longer than a second.
+	loadTimeout = 500 * time.Millisecond
 	// retryAfter is how long a failed store is left alone before a request
 	// tries it again; until then all are answered from memory or refused at once.
 	retryAfter = time.Second
@@ -58,22 +57,33 @@ type Set[T any] struct {
 	notices  uint64 // how many arrived
 	onChange []func(id string)
 
-	// health is nil while notices flow.
-	health atomic.Pointer[outage]
+	// period is the present one.
+	period atomic.Pointer[period]
 	// down holds the Unix nanoseconds of the store's last failure.
 	down atomic.Int64
 }
 
-// outage is a time without notices.
-type outage struct{ since time.Time }
+// period is a time with notices, or one without. What was read in one is kept
+// true by notices only as long as that same one lasts.
+type period struct {
+	flowing bool
+	ended   atomic.Pointer[time.Time]
+}
 
-// entry is one record and the moment when the store last vouched for it.
+// entry is one record, and when it was read.
 type entry[T any] struct {
-	value *T
-	read  time.Time
-	// outage is the outage during which the record was read, if any: a record
-	// of this outage or of an older one is not kept true by notices.
-	outage *outage
+	value  *T
+	read   time.Time
+	period *period
+}
+
+// vouched is the last moment at which the record was known to be true, unless
+// its period lasts: notices kept it so until they were lost.
+func (e *entry[T]) vouched() time.Time {
+	if end := e.period.ended.Load(); e.period.flowing && end != nil && end.After(e.read) {
+		return *end
+	}
+	return e.read
 }
 
 // New returns a Set. Close ends its subscription.
@@ -88,6 +98,7 @@ func New[T any](c Config) *Set[T] {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.period.Store(&period{flowing: true})
 	s.cancel = c.Store.Subscribe(s.topic, s.notice)
 	return s
 }
@@ -109,12 +120,11 @@ func (s *Set[T]) OnChange(fn func(id string)) {
 // store.ErrUnavailable.
 func (s *Set[T]) Get(ctx context.Context, id string, grace time.Duration) (value *T, found bool, err error) {
 	e, cached := s.cache.GetIfPresent(id)
-	health := s.health.Load()
-	if cached && health == nil && e.outage == nil {
+	if cached && e.period.flowing && e.period == s.period.Load() {
 		return e.value, true, nil
 	}
 	value, found, err = s.load(ctx, id)
-	if err != nil && cached && errors.Is(err, store.ErrUnavailable) && s.now().Sub(vouched(e, health)) <= grace {
+	if err != nil && cached && errors.Is(err, store.ErrUnavailable) && s.now().Sub(e.vouched()) <= grace {
 		return e.value, true, nil
 	}
 	return value, found, err
@@ -125,14 +135,9 @@ func (s *Set[T]) Reload(ctx context.Context, id string) (value *T, found bool, e
 	return s.load(ctx, id)
 }
 
-// vouched is the last moment at which e was known to be true: notices kept it so
-// until they were lost.
-func vouched[T any](e *entry[T], health *outage) time.Time {
-	if e.outage == nil && health != nil && health.since.After(e.read) {
-		return health.since
-	}
-	return e.read
-}
+// Flowing says whether notices flow: while they do not, what Get returns may
+// cost a call of the store each time.
+func (s *Set[T]) Flowing() bool { return s.period.Load().flowing }
 
 // load reads the record from the store, once for all who ask at the same time.
 func (s *Set[T]) load(ctx context.Context, id string) (*T, bool, error) {
@@ -160,7 +165,7 @@ func (s *Set[T]) load(ctx context.Context, id string) (*T, bool, error) {
 
 // read reads and caches the record; nil means that there is none.
 func (s *Set[T]) read(ctx context.Context, id string) (*T, error) {
-	before, health := s.seen()
+	before, period := s.seen()
 	raw, found, err := s.store.Get(ctx, s.prefix+id)
 	switch {
 	case err != nil:
@@ -177,7 +182,7 @@ func (s *Set[T]) read(ctx context.Context, id string) (*T, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.keep(id, &entry[T]{value: v, read: s.now(), outage: health}, before)
+	s.keep(id, &entry[T]{value: v, read: s.now(), period: period}, before)
 	return v, nil
 }
 
@@ -189,10 +194,10 @@ func (s *Set[T]) decode(raw []byte) (*T, error) {
 	return v, nil
 }
 
-func (s *Set[T]) seen() (notices uint64, health *outage) {
+func (s *Set[T]) seen() (notices uint64, now *period) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.notices, s.health.Load()
+	return s.notices, s.period.Load()
 }
 
 // keep caches e unless a notice has come since the record was read: the notice
@@ -212,12 +217,9 @@ func (s *Set[T]) notice(n store.Notice) {
 	// Who asks from now on must not share a read that began before.
 	s.flight.Forget(n.Payload)
 	switch n.Kind {
-	case store.Lost:
-		s.health.CompareAndSwap(nil, &outage{since: s.now()})
-	case store.Restored:
-		// What changed in between is unknown: everything is read anew.
-		s.cache.InvalidateAll()
-		s.health.Store(nil)
+	case store.Lost, store.Restored:
+		// What is in memory stays: it may have to serve in the next outage.
+		s.begin(n.Kind == store.Restored)
 	case store.Message:
 		s.cache.Invalidate(n.Payload)
 	}
@@ -228,6 +230,17 @@ func (s *Set[T]) notice(n store.Notice) {
 			fn(n.Payload)
 		}
 	}
+}
+
+// begin begins a period.
+func (s *Set[T]) begin(flowing bool) {
+	last := s.period.Load()
+	if last.flowing == flowing {
+		return
+	}
+	now := s.now()
+	last.ended.Store(&now)
+	s.period.Store(&period{flowing: flowing})
 }
 
 // Create writes a new record, and says whether there was none of that id.
@@ -248,22 +261,19 @@ func (s *Set[T]) Create(ctx context.Context, id string, v *T, ttl time.Duration)
 // no record, and may be called more than once. The record as it is then
 // is returned, nil where there is none.
 func (s *Set[T]) Update(ctx context.Context, id string, ttl time.Duration, change func(*T) (write bool, err error)) (*T, error) {
-	v, wrote, err := s.update(ctx, id, ttl, change)
-	if err != nil || !wrote {
-		return v, err
-	}
-	return v, s.publish(ctx, id)
+	defer s.forget(id)
+	return s.update(ctx, id, ttl, change, store.Announcement{Topic: s.topic, Payload: id})
 }
 
 // UpdateQuietly is Update for changes that other nodes need not hear of.
 func (s *Set[T]) UpdateQuietly(ctx context.Context, id string, ttl time.Duration, change func(*T) (write bool, err error)) error {
-	_, _, err := s.update(ctx, id, ttl, change)
+	_, err := s.update(ctx, id, ttl, change)
 	return err
 }
 
-func (s *Set[T]) update(ctx context.Context, id string, ttl time.Duration, change func(*T) (bool, error)) (v *T, wrote bool, err error) {
+func (s *Set[T]) update(ctx context.Context, id string, ttl time.Duration, change func(*T) (bool, error), announce ...store.Announcement) (v *T, err error) {
 	err = s.store.Update(ctx, s.prefix+id, func(raw []byte, found bool) ([]byte, time.Duration, error) {
-		v, wrote = nil, false
+		v = nil
 		if !found {
 			return nil, 0, nil
 		}
@@ -272,40 +282,34 @@ func (s *Set[T]) update(ctx context.Context, id string, ttl time.Duration, chang
 			return nil, 0, err
 		}
 		v = current
-		if wrote, err = change(v); err != nil || !wrote {
+		if write, err := change(v); err != nil || !write {
 			return nil, 0, err
 		}
 		next, err := json.Marshal(v)
 		return next, ttl, err
-	})
+	}, announce...)
 	if err != nil {
-		return nil, false, fmt.Errorf("updating %s: %w", s.topic, err)
+		return nil, fmt.Errorf("updating %s: %w", s.topic, err)
 	}
-	return v, wrote, nil
+	return v, nil
 }
 
 // Delete removes a record, tells all nodes, and says whether it was there.
 func (s *Set[T]) Delete(ctx context.Context, id string) (bool, error) {
-	existed, err := s.store.Delete(ctx, s.prefix+id)
+	defer s.forget(id)
+	existed, err := s.store.Delete(ctx, s.prefix+id, store.Announcement{Topic: s.topic, Payload: id})
 	if err != nil {
 		return false, fmt.Errorf("deleting %s: %w", s.topic, err)
 	}
-	return existed, s.publish(ctx, id)
+	return existed, nil
 }
 
-func (s *Set[T]) publish(ctx context.Context, id string) error {
-	// This node must not wait for the round trip.
+// forget spares this node the wait for its own announcement. It follows a write
+// that failed, too: that one may have happened.
+func (s *Set[T]) forget(id string) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.notices++
 	s.flight.Forget(id)
 	s.cache.Invalidate(id)
-	s.mu.Unlock()
-	// What is written must be heard of, also where the client that caused it
-	// has gone.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
-	defer cancel()
-	if err := s.store.Publish(ctx, s.topic, id); err != nil {
-		return fmt.Errorf("announcing %s: %w", s.topic, err)
-	}
-	return nil
 }

@@ -20,8 +20,8 @@ type faulty struct {
 	set       func(ctx context.Context, key string, value []byte, ttl time.Duration) error
 	create    func(ctx context.Context, key string, value []byte, ttl time.Duration) (bool, error)
 	take      func(ctx context.Context, key string) ([]byte, bool, error)
-	update    func(ctx context.Context, key string, change func([]byte, bool) ([]byte, time.Duration, error)) error
-	remove    func(ctx context.Context, key string) (bool, error)
+	update    func(ctx context.Context, key string, change func([]byte, bool) ([]byte, time.Duration, error), announce ...store.Announcement) error
+	remove    func(ctx context.Context, key string, announce ...store.Announcement) (bool, error)
 	list      func(ctx context.Context, prefix, cursor string, limit int) ([]store.Item, string, error)
 	publish   func(ctx context.Context, topic, payload string) error
 	subscribe func(topic string, fn func(store.Notice)) func()
@@ -47,11 +47,13 @@ func (f *faulty) Create(ctx context.Context, key string, value []byte, ttl time.
 
 func (f *faulty) Take(ctx context.Context, key string) ([]byte, bool, error) { return f.take(ctx, key) }
 
-func (f *faulty) Update(ctx context.Context, key string, change func([]byte, bool) ([]byte, time.Duration, error)) error {
-	return f.update(ctx, key, change)
+func (f *faulty) Update(ctx context.Context, key string, change func([]byte, bool) ([]byte, time.Duration, error), announce ...store.Announcement) error {
+	return f.update(ctx, key, change, announce...)
 }
 
-func (f *faulty) Delete(ctx context.Context, key string) (bool, error) { return f.remove(ctx, key) }
+func (f *faulty) Delete(ctx context.Context, key string, announce ...store.Announcement) (bool, error) {
+	return f.remove(ctx, key, announce...)
+}
 
 func (f *faulty) List(ctx context.Context, prefix, cursor string, limit int) ([]store.Item, string, error) {
 	return f.list(ctx, prefix, cursor, limit)
@@ -110,7 +112,7 @@ var brokenStores = []struct {
 	}},
 	{"update reads, then writes", "Update_CountsEveryIncrement", func(r *reference) store.Store {
 		f := newFaulty(r)
-		f.update = func(ctx context.Context, key string, change func([]byte, bool) ([]byte, time.Duration, error)) error {
+		f.update = func(ctx context.Context, key string, change func([]byte, bool) ([]byte, time.Duration, error), _ ...store.Announcement) error {
 			value, found, err := r.Get(ctx, key)
 			if err != nil {
 				return err
@@ -126,7 +128,7 @@ var brokenStores = []struct {
 	}},
 	{"nil next resets the ttl", "Update_NilLeavesValueAndTTL", func(r *reference) store.Store {
 		f := newFaulty(r)
-		f.update = func(ctx context.Context, key string, change func([]byte, bool) ([]byte, time.Duration, error)) error {
+		f.update = func(ctx context.Context, key string, change func([]byte, bool) ([]byte, time.Duration, error), _ ...store.Announcement) error {
 			return r.Update(ctx, key, func(current []byte, found bool) ([]byte, time.Duration, error) {
 				next, ttl, err := change(current, found)
 				if next == nil && found {
@@ -139,7 +141,7 @@ var brokenStores = []struct {
 	}},
 	{"update's error is wrapped", "Update_ErrorLeavesValue", func(r *reference) store.Store {
 		f := newFaulty(r)
-		f.update = func(ctx context.Context, key string, change func([]byte, bool) ([]byte, time.Duration, error)) error {
+		f.update = func(ctx context.Context, key string, change func([]byte, bool) ([]byte, time.Duration, error), _ ...store.Announcement) error {
 			if err := r.Update(ctx, key, change); err != nil {
 				return errors.Join(store.ErrUnavailable, err)
 			}
@@ -147,9 +149,41 @@ var brokenStores = []struct {
 		}
 		return f
 	}},
+	{"announces what was not written", "Announce_FollowsWhatIsWritten", func(r *reference) store.Store {
+		f := newFaulty(r)
+		f.update = func(ctx context.Context, key string, change func([]byte, bool) ([]byte, time.Duration, error), all ...store.Announcement) error {
+			err := r.Update(ctx, key, change)
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.announce(all)
+			return err
+		}
+		return f
+	}},
+	{"announces only the first delete", "Announce_EveryDelete", func(r *reference) store.Store {
+		f := newFaulty(r)
+		f.remove = func(ctx context.Context, key string, all ...store.Announcement) (bool, error) {
+			if _, found, err := r.Get(ctx, key); !found || err != nil {
+				return false, err
+			}
+			return r.Delete(ctx, key, all...)
+		}
+		return f
+	}},
+	{"ttl not told", "List_TellsTTL", func(r *reference) store.Store {
+		f := newFaulty(r)
+		f.list = func(ctx context.Context, prefix, cursor string, limit int) ([]store.Item, string, error) {
+			items, next, err := r.List(ctx, prefix, cursor, limit)
+			for i := range items {
+				items[i].TTL = 0
+			}
+			return items, next, err
+		}
+		return f
+	}},
 	{"delete always existed", "Delete_SaysWhetherKeyExisted", func(r *reference) store.Store {
 		f := newFaulty(r)
-		f.remove = func(ctx context.Context, key string) (bool, error) {
+		f.remove = func(ctx context.Context, key string, _ ...store.Announcement) (bool, error) {
 			_, err := r.Delete(ctx, key)
 			return true, err
 		}

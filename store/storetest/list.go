@@ -20,6 +20,7 @@ var listChecks = []keyCheck{
 	{"List_EveryLimitIsComplete", checkListLimits},
 	{"List_CompleteWhileOthersWrite", checkListWhileWriting},
 	{"List_RefusesBadLimit", checkListBadLimit},
+	{"List_TellsTTL", checkListTTL},
 }
 
 func checkListPrefix(t testing.TB, h Harness, key func(string) string) {
@@ -105,6 +106,26 @@ func writeUntil(t testing.TB, s store.Store, stop <-chan struct{}, name func(i i
 		if _, err := s.Delete(t.Context(), name(i/2)); err != nil {
 			t.Errorf("Delete: %v", err)
 		}
+	}
+}
+
+// Whoever copies the entries to another store must not make them immortal.
+func checkListTTL(t testing.TB, h Harness, key func(string) string) {
+	set(t, h.Store, key("forever"), "v", 0)
+	set(t, h.Store, key("hour"), "v", time.Hour)
+	set(t, h.Store, key("year"), "v", 365*24*time.Hour)
+	want := map[string]time.Duration{key("forever"): 0, key("hour"): time.Hour, key("year"): 365 * 24 * time.Hour}
+	for cursor, more := "", true; more; more = cursor != "" {
+		items, next, err := h.Store.List(t.Context(), key(""), cursor, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, item := range items {
+			if ttl := want[item.Key]; item.TTL > ttl || item.TTL < ttl-time.Minute {
+				t.Errorf("List says that %q has %v left; want %v", item.Key, item.TTL, ttl)
+			}
+		}
+		cursor = next
 	}
 }
 

@@ -158,24 +158,42 @@ func (m *Memory) Take(ctx context.Context, key string) (value []byte, found bool
 }
 
 // Update implements store.Store.
-func (m *Memory) Update(ctx context.Context, key string, change func(current []byte, found bool) ([]byte, time.Duration, error)) error {
-	return m.onKey(ctx, "Update", key, func() error {
+func (m *Memory) Update(ctx context.Context, key string, change func(current []byte, found bool) ([]byte, time.Duration, error), announce ...store.Announcement) error {
+	written := false
+	err := m.onKey(ctx, "Update", key, func() error {
 		next, ttl, err := change(m.get(key))
 		if err != nil || next == nil {
 			return err
 		}
-		return m.put(key, next, ttl)
+		err = m.put(key, next, ttl)
+		written = err == nil
+		return err
 	})
+	if written {
+		m.announce(announce)
+	}
+	return err
 }
 
 // Delete implements store.Store.
-func (m *Memory) Delete(ctx context.Context, key string) (existed bool, err error) {
+func (m *Memory) Delete(ctx context.Context, key string, announce ...store.Announcement) (existed bool, err error) {
+	deleted := false
 	err = m.onKey(ctx, "Delete", key, func() error {
 		_, existed = m.get(key)
 		delete(m.entries, key)
+		deleted = true
 		return nil
 	})
+	if deleted { // also where After makes the answer fail
+		m.announce(announce)
+	}
 	return existed && err == nil, err
+}
+
+func (m *Memory) announce(all []store.Announcement) {
+	for _, a := range all {
+		m.Tell(a.Topic, store.Notice{Kind: store.Message, Payload: a.Payload})
+	}
 }
 
 // List implements store.Store, in the order of the keys.
@@ -190,7 +208,7 @@ func (m *Memory) List(ctx context.Context, prefix, cursor string, limit int) (it
 				break
 			}
 			value, _ := m.get(key)
-			items = append(items, store.Item{Key: key, Value: value})
+			items = append(items, store.Item{Key: key, Value: value, TTL: m.ttlLeft(key)})
 		}
 		return nil
 	})
@@ -198,6 +216,14 @@ func (m *Memory) List(ctx context.Context, prefix, cursor string, limit int) (it
 		return nil, "", err
 	}
 	return items, next, nil
+}
+
+func (m *Memory) ttlLeft(key string) time.Duration {
+	expires := m.entries[key].expires
+	if expires.IsZero() {
+		return 0
+	}
+	return expires.Sub(m.now())
 }
 
 func (m *Memory) keysAfter(prefix, cursor string) (keys []string) {

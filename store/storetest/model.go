@@ -53,8 +53,15 @@ func checkModel(t testing.TB, h Harness) {
 		if h.FakeClock { // else each step would cost real seconds
 			actions["advance"] = m.advance
 		}
+		defer m.clear() // else each run lists what all before it have left
 		rt.Repeat(actions)
 	})
+}
+
+func (m *model) clear() {
+	for key := range m.entries {
+		_, _ = m.h.Store.Delete(m.tb.Context(), key)
+	}
 }
 
 func (m *model) key(t *rapid.T) string {

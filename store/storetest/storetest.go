@@ -72,7 +72,7 @@ func allChecks() []check {
 }
 
 func keyChecks() []keyCheck {
-	return slices.Concat(valueChecks, expiryChecks, updateChecks, contentionChecks, listChecks)
+	return slices.Concat(valueChecks, expiryChecks, updateChecks, announceChecks, contentionChecks, listChecks)
 }
 
 func storeChecks() []check {

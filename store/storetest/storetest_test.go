@@ -115,19 +115,47 @@ func (r *reference) Take(ctx context.Context, key string) (value []byte, found b
 	return value, found, err
 }
 
-func (r *reference) Update(ctx context.Context, key string, change func([]byte, bool) ([]byte, time.Duration, error)) error {
+func (r *reference) Update(ctx context.Context, key string, change func([]byte, bool) ([]byte, time.Duration, error), announce ...store.Announcement) error {
 	return r.step(ctx, key, func() error {
 		next, ttl, err := change(r.current(key))
 		if err != nil || next == nil {
 			return err
 		}
-		return r.put(key, next, ttl)
+		if err := r.put(key, next, ttl); err != nil {
+			return err
+		}
+		r.announce(announce)
+		return nil
 	})
 }
 
-func (r *reference) Delete(ctx context.Context, key string) (bool, error) {
-	_, existed, err := r.Take(ctx, key)
+func (r *reference) Delete(ctx context.Context, key string, announce ...store.Announcement) (existed bool, err error) {
+	err = r.step(ctx, key, func() error {
+		_, existed = r.current(key)
+		delete(r.entries, key)
+		r.announce(announce)
+		return nil
+	})
 	return existed, err
+}
+
+// announce is called with the lock held, as the write is.
+func (r *reference) announce(all []store.Announcement) {
+	for _, a := range all {
+		r.tell(a.Topic, a.Payload)
+	}
+}
+
+func (r *reference) tell(topic, payload string) {
+	for sub, of := range r.subs {
+		if of != topic {
+			continue
+		}
+		select {
+		case sub.messages <- payload:
+		case <-sub.done:
+		}
+	}
 }
 
 func (r *reference) List(ctx context.Context, prefix, cursor string, limit int) (items []store.Item, next string, err error) {
@@ -144,24 +172,23 @@ func (r *reference) List(ctx context.Context, prefix, cursor string, limit int) 
 				next = items[limit-1].Key
 				return nil
 			}
-			items = append(items, store.Item{Key: key, Value: value})
+			items = append(items, store.Item{Key: key, Value: value, TTL: r.ttlLeft(key)})
 		}
 		return nil
 	})
 	return items, next, err
 }
 
+func (r *reference) ttlLeft(key string) time.Duration {
+	if expires := r.entries[key].expires; expires != 0 {
+		return expires - r.now
+	}
+	return 0
+}
+
 func (r *reference) Publish(ctx context.Context, topic, payload string) error {
 	return r.step(ctx, "any", func() error {
-		for sub, of := range r.subs {
-			if of != topic {
-				continue
-			}
-			select {
-			case sub.messages <- payload:
-			case <-sub.done:
-			}
-		}
+		r.tell(topic, payload)
 		return nil
 	})
 }

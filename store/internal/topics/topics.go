@@ -1,7 +1,9 @@
 // Copyright 2026 the caddy-wechat authors
 // SPDX-License-Identifier: Apache-2.0
 
-package embedded
+// Package topics hands notices to the subscribers within one process: the part
+// of publishing that every store has.
+package topics
 
 import (
 	"sync"
@@ -9,16 +11,18 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/store"
 )
 
-// topics hands messages to the subscribers within this process.
-type topics struct {
+// Topics are the subscribers of one store, by topic. The zero value has none and
+// is ready to use.
+type Topics struct {
 	mu            sync.Mutex
 	closed        bool
+	lost          bool
 	subscriptions map[string]map[*subscription]struct{}
 }
 
-// publish queues payload for every subscriber before it returns, and waits for
-// none of them.
-func (t *topics) publish(topic, payload string) {
+// Publish queues a message for every subscriber of a topic before it returns, and
+// waits for none of them.
+func (t *Topics) Publish(topic, payload string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for sub := range t.subscriptions[topic] {
@@ -26,7 +30,28 @@ func (t *topics) publish(topic, payload string) {
 	}
 }
 
-func (t *topics) subscribe(topic string, fn func(store.Notice)) (cancel func()) {
+// Lose tells every subscriber, and those to come, that messages may be missing.
+func (t *Topics) Lose() { t.flow(true, store.Lost) }
+
+// Restore tells every subscriber that messages flow again.
+func (t *Topics) Restore() { t.flow(false, store.Restored) }
+
+func (t *Topics) flow(lost bool, kind store.NoticeKind) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.lost == lost {
+		return
+	}
+	t.lost = lost
+	for _, subs := range t.subscriptions {
+		for sub := range subs {
+			sub.push(store.Notice{Kind: kind})
+		}
+	}
+}
+
+// Subscribe calls fn for each notice of a topic; see store.Store.
+func (t *Topics) Subscribe(topic string, fn func(store.Notice)) (cancel func()) {
 	sub := &subscription{fn: fn}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -40,13 +65,16 @@ func (t *topics) subscribe(topic string, fn func(store.Notice)) (cancel func()) 
 		t.subscriptions[topic] = make(map[*subscription]struct{})
 	}
 	t.subscriptions[topic][sub] = struct{}{}
+	if t.lost {
+		sub.push(store.Notice{Kind: store.Lost})
+	}
 	return func() {
 		t.forget(topic, sub)
 		sub.cancel()
 	}
 }
 
-func (t *topics) forget(topic string, sub *subscription) {
+func (t *Topics) forget(topic string, sub *subscription) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.subscriptions[topic], sub)
@@ -55,14 +83,14 @@ func (t *topics) forget(topic string, sub *subscription) {
 	}
 }
 
-// close cancels every subscription.
-func (t *topics) close() {
+// Close cancels every subscription.
+func (t *Topics) Close() {
 	for _, sub := range t.forgetAll() {
 		sub.cancel()
 	}
 }
 
-func (t *topics) forgetAll() (all []*subscription) {
+func (t *Topics) forgetAll() (all []*subscription) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closed = true
