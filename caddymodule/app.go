@@ -8,6 +8,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/caddyserver/caddy/v2"
@@ -16,6 +17,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/login"
 	"github.com/caddy-wechat/caddy-wechat/portal"
 	"github.com/caddy-wechat/caddy-wechat/session"
+	"github.com/caddy-wechat/caddy-wechat/store"
 	"github.com/caddy-wechat/caddy-wechat/user"
 )
 
@@ -133,8 +135,14 @@ func (a *App) loadStorage(ctx caddy.Context) (Storage, error) {
 // Start opens the store, so that what is wrong with it refuses the
 // configuration instead of the first visitor.
 func (a *App) Start() error {
-	if err := a.backend.open(); err != nil {
+	err := a.backend.open()
+	switch {
+	case err == nil:
+	case !errors.Is(err, store.ErrNotReady):
 		return at(a.Source, fmt.Errorf("store: %w", err))
+	default:
+		// A node that restarts while the store is away must come up with it.
+		a.log.Error("the store cannot be reached; nobody can be let in until it is", zap.Error(err))
 	}
 	for _, account := range a.OfficialAccounts {
 		if account.AESKey == "" {

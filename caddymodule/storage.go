@@ -32,7 +32,8 @@ type Storage interface {
 type Backend interface {
 	store.Store
 	io.Closer
-	// Open makes the store ready, or says what keeps it from being.
+	// Open makes the store ready, or says what keeps it from being. An error
+	// that wraps store.ErrNotReady says that waiting will do.
 	Open() error
 }
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs what the tests need and the machine lacks: Chromium, which signs in
-# through the real login page, and Node, which runs an example app.
+# through the real login page, Node, which runs an example app, and Redis.
 set -euo pipefail
 need=()
 command -v chromium >/dev/null || need+=(chromium fonts-noto-cjk)
 command -v node >/dev/null || need+=(nodejs)
+command -v redis-server >/dev/null || need+=(redis-server)
 if [ ${#need[@]} = 0 ]; then
 	exit 0
 fi
