@@ -182,10 +182,10 @@ func (p *Portal) awaitChange(r *http.Request, a login.Attempt, known login.State
 		case <-p.closed:
 			return a, nil
 		case <-ctx.Done():
-			return p.attempt(r)
+			return p.attempt(patient(r))
 		case <-changed:
 		}
-		next, err := p.attempt(r)
+		next, err := p.attempt(patient(r))
 		if err != nil {
 			return a, err
 		}

@@ -242,13 +242,21 @@ func (p *Portal) serveEndpoint(w http.ResponseWriter, r *http.Request, method st
 		p.notFound(w, r)
 		return
 	}
-	r = r.WithContext(context.WithValue(r.Context(), credentialsKey{}, c))
+	r = patient(r.WithContext(context.WithValue(r.Context(), credentialsKey{}, c)))
 	r.Method, r.URL = method, u
 	if _, pattern := p.mux.Handler(r); pattern == "" {
 		p.unknownEndpoint(w, r)
 		return
 	}
 	p.mux.ServeHTTP(w, r)
+}
+
+// storePatience is how long one request waits for the store altogether.
+const storePatience = time.Second
+
+// patient returns the request with its whole patience for the store.
+func patient(r *http.Request) *http.Request {
+	return r.WithContext(store.WithPatience(r.Context(), storePatience))
 }
 
 // unknownEndpoint tells a wrong method from a wrong path.

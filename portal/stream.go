@@ -62,7 +62,7 @@ func (p *Portal) streamAttempt(w http.ResponseWriter, r *http.Request) {
 		case <-changed:
 		case <-over.C:
 		}
-		next, err := p.attempt(r)
+		next, err := p.attempt(patient(r))
 		if err != nil {
 			return // the browser comes back and is told why
 		}

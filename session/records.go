@@ -5,9 +5,13 @@ package session
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/caddy-wechat/caddy-wechat/store"
 	"github.com/caddy-wechat/caddy-wechat/store/record"
@@ -21,6 +25,12 @@ const (
 	touchQueue = 1024
 	// expiryCheck is how long a connection may outlive its session.
 	expiryCheck = time.Second
+	// recheckInterval is how often the sessions with open connections are looked
+	// at while their revocation would not be heard of.
+	recheckInterval = 300 * time.Millisecond
+	// recheckTimeout and rechecksAtOnce bound that.
+	recheckTimeout = 2 * time.Second
+	rechecksAtOnce = 16
 	// touchTimeout bounds one "last seen" update.
 	touchTimeout = 5 * time.Second
 )
@@ -40,6 +50,7 @@ type Records struct {
 	open   openConns
 
 	touches chan touch
+	gap     chan struct{} // has a value when revocations may have been missed
 	stop    context.CancelFunc
 	done    chan struct{}
 }
@@ -62,10 +73,17 @@ func NewRecords(s store.Store, now func() time.Time) *Records {
 		set:     record.New[live](record.Config{Store: s, Kind: "session", Size: cachedSessions, Now: now}),
 		now:     now,
 		touches: make(chan touch, touchQueue),
+		gap:     make(chan struct{}, 1),
 		stop:    stop,
 		done:    make(chan struct{}),
 	}
 	r.set.OnChange(r.open.end)
+	r.set.OnGap(func() {
+		select {
+		case r.gap <- struct{}{}:
+		default: // one waits already
+		}
+	})
 	go r.run(ctx)
 	return r
 }
@@ -80,18 +98,45 @@ func (r *Records) Close() {
 // run does what happens behind the requests.
 func (r *Records) run(ctx context.Context) {
 	defer close(r.done)
-	expiry := time.NewTicker(expiryCheck)
+	expiry, recheck := time.NewTicker(expiryCheck), time.NewTicker(recheckInterval)
 	defer expiry.Stop()
+	defer recheck.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-expiry.C:
 			r.open.endExpired(r.now())
+		case <-recheck.C:
+			if !r.set.Flowing() {
+				r.recheck(ctx)
+			}
+		case <-r.gap:
+			r.recheck(ctx)
 		case t := <-r.touches:
 			r.writeTouch(ctx, t)
 		}
 	}
+}
+
+// recheck ends the connections of sessions that have been revoked without this
+// node hearing of it. While the store is away they stay: nothing is known
+// against them.
+func (r *Records) recheck(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
+	defer cancel()
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(rechecksAtOnce)
+	for _, id := range r.open.sessions() {
+		group.Go(func() error {
+			_, found, err := r.set.Reload(ctx, id)
+			if err == nil && !found {
+				r.open.end(id)
+			}
+			return err
+		})
+	}
+	_ = group.Wait() // what is left will be looked at the next time
 }
 
 // writeTouch records in the store when a session was last seen. A failure costs
@@ -177,8 +222,13 @@ func (r *Records) Track(s *Session, end func()) (release func()) {
 }
 
 // Live says whether the session has not been revoked, as far as is known: asked
-// after Track, no revocation can come in between unnoticed.
+// after Track, no revocation can come in between unnoticed. While revocations are
+// not heard of at once, the store need not be asked twice for each request: open
+// connections are looked at anyway.
 func (r *Records) Live(ctx context.Context, id string) bool {
+	if !r.set.Flowing() {
+		return true
+	}
 	_, found, err := r.set.Get(ctx, id, 0)
 	return found || err != nil
 }
@@ -225,6 +275,13 @@ func (o *openConns) remove(id string, c *conn) {
 	default:
 		delete(o.all, id)
 	}
+}
+
+// sessions returns the ids of the sessions with requests in progress.
+func (o *openConns) sessions() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Collect(maps.Keys(o.all))
 }
 
 // end ends the connections of one session. They stay listed until they are released.

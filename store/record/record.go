@@ -56,6 +56,7 @@ type Set[T any] struct {
 	mu       sync.Mutex
 	notices  uint64 // how many arrived
 	onChange []func(id string)
+	onGap    []func()
 
 	// period is the present one.
 	period atomic.Pointer[period]
@@ -112,6 +113,14 @@ func (s *Set[T]) OnChange(fn func(id string)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.onChange = append(s.onChange, fn)
+}
+
+// OnGap calls fn when notices are lost, and when they flow again and what changed
+// in between is unknown. fn must return quickly.
+func (s *Set[T]) OnGap(fn func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onGap = append(s.onGap, fn)
 }
 
 // Get returns the record, or found == false. A record in memory that notices
@@ -223,12 +232,16 @@ func (s *Set[T]) notice(n store.Notice) {
 	case store.Message:
 		s.cache.Invalidate(n.Payload)
 	}
-	fns := s.onChange
+	changed, gap := s.onChange, s.onGap
 	s.mu.Unlock()
-	if n.Kind == store.Message {
-		for _, fn := range fns {
-			fn(n.Payload)
+	if n.Kind != store.Message {
+		for _, fn := range gap {
+			fn()
 		}
+		return
+	}
+	for _, fn := range changed {
+		fn(n.Payload)
 	}
 }
 

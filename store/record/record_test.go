@@ -294,6 +294,45 @@ func TestSet_OutageWithLostNotices(t *testing.T) {
 	}
 }
 
+// The store comes back for a moment and is gone again before anyone has asked.
+// Who was known before the first outage still passes, for as long as the grace
+// that began with it.
+func TestSet_GraceSurvivesAShortReturn(t *testing.T) {
+	w := newWorld(t)
+	w.create("a", "one")
+	w.want(w.set, "a", "one")
+	w.clock.Advance(time.Hour)
+	w.down.Store(true)
+	for range 3 {
+		w.store.Tell("thing", store.Notice{Kind: store.Lost})
+		w.clock.Advance(grace / 4)
+		w.want(w.set, "a", "one")
+		w.store.Tell("thing", store.Notice{Kind: store.Restored})
+		w.want(w.set, "a", "one")
+	}
+	w.clock.Advance(grace/4 + 1)
+	w.wantUnavailable(w.set, "a")
+}
+
+func TestSet_OnGap(t *testing.T) {
+	w := newWorld(t)
+	gaps := 0
+	w.set.OnGap(func() { gaps++ })
+	w.create("a", "one")
+	w.rename("a", "two")
+	if gaps != 0 || !w.set.Flowing() {
+		t.Errorf("%d gaps before any; flowing %v", gaps, w.set.Flowing())
+	}
+	w.store.Tell("thing", store.Notice{Kind: store.Lost})
+	if gaps != 1 || w.set.Flowing() {
+		t.Errorf("%d gaps after Lost; flowing %v", gaps, w.set.Flowing())
+	}
+	w.store.Tell("thing", store.Notice{Kind: store.Restored})
+	if gaps != 2 || !w.set.Flowing() {
+		t.Errorf("%d gaps after Restored; flowing %v", gaps, w.set.Flowing())
+	}
+}
+
 func TestSet_OutageEnds(t *testing.T) {
 	w := newWorld(t)
 	w.create("a", "one")
