@@ -78,6 +78,8 @@ type view struct {
 	Chats   []chatView
 	Chat    *chatView
 	Codes   []codeView
+	Logins  []WebLoginQR
+	Login   *WebLogin
 	People  []string
 	Error   string
 }
@@ -165,7 +167,7 @@ func (s *Server) pageMe(w http.ResponseWriter, _ *http.Request, p *Phone) {
 
 func (s *Server) pageScan(w http.ResponseWriter, _ *http.Request, p *Phone) {
 	v := s.view(p, "scan", "扫一扫")
-	v.Codes = s.liveCodes()
+	v.Codes, v.Logins = s.liveCodes(), s.WebLogins()
 	render(w, http.StatusOK, v)
 }
 
@@ -273,6 +275,10 @@ func (s *Server) openCode(w http.ResponseWriter, r *http.Request, p *Phone) {
 }
 
 func (s *Server) scanAndShow(w http.ResponseWriter, r *http.Request, p *Phone, qrURL string) {
+	if s.scansLogin(qrURL) {
+		s.scanLoginAndShow(w, r, p, qrURL)
+		return
+	}
 	code, err := s.findCode(qrURL)
 	if err != nil {
 		s.fail(w, p, err)
@@ -330,6 +336,8 @@ func (s *Server) fail(w http.ResponseWriter, p *Phone, err error) {
 		v.Error = "不是微信的二维码 Not a QR code of this WeChat"
 	case errors.Is(err, ErrExpiredCode):
 		v.Error = "二维码已过期 The QR code has expired"
+	case errors.Is(err, ErrTaken):
+		v.Error = "二维码已被他人扫描或已处理 The QR code was scanned by another person, or is decided already"
 	case errors.Is(err, ErrNotFollower):
 		v.Error = "尚未关注该公众号 Not following this account"
 	}
