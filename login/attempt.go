@@ -229,6 +229,9 @@ func (a *Attempt) refuse(reason string) bool {
 	if a.State.Final() || !a.authorizes() || a.State == Confirmed {
 		return false
 	}
+	if reason == ReasonPhone && a.State != Pending { // another call has brought a code
+		return false
+	}
 	a.State, a.Reason = Cancelled, reason
 	if reason != ReasonPhone {
 		a.State = Denied

@@ -95,10 +95,10 @@ func authorizes(openID string) event {
 	}
 }
 
-func refuses(reason string, end State) event {
+func refuses(reason string, ends map[State]State) event {
 	return event{
 		name: "refused for " + reason, do: func(a *Attempt, _ time.Time) bool { return a.refuse(reason) },
-		next: authorized(map[State]State{Pending: end, Scanned: end}),
+		next: authorized(ends),
 	}
 }
 
@@ -111,6 +111,7 @@ func proves(openID string) event {
 
 var (
 	declined = map[State]State{Scanned: Cancelled, Confirmed: Cancelled}
+	failed   = map[State]State{Pending: Denied, Scanned: Denied}
 
 	events = []event{
 		scans("alice"), scans("bob"),
@@ -126,7 +127,8 @@ var (
 			next: authorized(map[State]State{Pending: Scanned}), prolongs: true,
 		},
 		authorizes("alice"), authorizes("bob"),
-		refuses(ReasonPhone, Cancelled), refuses(ReasonVirtual, Denied), refuses(ReasonExchange, Denied),
+		refuses(ReasonPhone, map[State]State{Pending: Cancelled}), // once claimed, there is a code
+		refuses(ReasonVirtual, failed), refuses(ReasonExchange, failed),
 		proves("alice"), proves("bob"),
 		{
 			name: "cancel in the browser", do: func(a *Attempt, _ time.Time) bool { return a.cancel() },

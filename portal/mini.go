@@ -209,6 +209,10 @@ func (p *Portal) miniFailed(w http.ResponseWriter, r *http.Request, appID string
 		writeError(w, http.StatusForbidden, "bad_code", "WeChat does not know this code, or it was used before: open the page anew")
 		return
 	}
+	if errors.Is(err, wechat.ErrUserBlocked) {
+		writeError(w, http.StatusForbidden, "blocked", "WeChat holds this person back: the person finds out why in WeChat")
+		return
+	}
 	p.warnRefusal(appID, "WeChat does not say who uses the mini program", err)
 	setRetryAfter(w, retryWeChat)
 	writeError(w, http.StatusServiceUnavailable, "wechat_unavailable", "WeChat does not answer right now: try again shortly")

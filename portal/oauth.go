@@ -91,10 +91,12 @@ func (p *Portal) authorize(w http.ResponseWriter, r *http.Request, a login.Attem
 		p.exchangeFailed(w, r, a, err)
 		return
 	}
-	if a, err = p.Login.Authorize(r.Context(), a.ID, who); err != nil {
-		p.unavailable(w, r, err)
+	authorized, err := p.Login.Authorize(r.Context(), a.ID, who)
+	if err != nil {
+		p.entryFailed(w, r, a, err)
 		return
 	}
+	a = authorized
 	s, err := p.enter(r, a)
 	if err != nil {
 		p.entryFailed(w, r, a, err)
