@@ -28,6 +28,7 @@ fuzz:
 
 bench:
 	@bench/run.sh
+	@bench/cluster.sh
 
 demo:
 	go run ./cmd/demo
