@@ -145,7 +145,7 @@ func (s *Store) Open() error {
 func (s *Store) awaitListener() error {
 	late := time.NewTimer(callTimeout)
 	defer late.Stop()
-	err := error(errSilence)
+	err := errSilence
 	select {
 	case err = <-s.listener.begun:
 	case <-late.C:
