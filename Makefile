@@ -32,6 +32,7 @@ fuzz:
 
 bench:
 	@bench/run.sh
+	@bench/cluster.sh
 
 demo:
 	go run ./cmd/demo

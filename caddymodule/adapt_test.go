@@ -5,9 +5,15 @@ package caddymodule
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	stdflag "flag" // flag reads a subdirective
+	"math/big"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -28,10 +34,15 @@ const separator = "----------\n"
 // of it. The file says what must come of it: JSON, or the error of either step
 // where its name begins with "error".
 func TestAdapt(t *testing.T) {
-	files, err := filepath.Glob("testdata/adapt/*.caddyfiletest")
+	dir, err := filepath.Abs("testdata/adapt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.caddyfiletest"))
 	if err != nil || len(files) < 20 {
 		t.Fatalf("%d golden files, %v", len(files), err)
 	}
+	t.Chdir(redisFiles(t))
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".caddyfiletest")
 		t.Run(name, func(t *testing.T) {
@@ -67,7 +78,7 @@ func adaptAndProvision(t *testing.T, input string, wantErr bool) string {
 		t.Fatalf("error %v; want one: %v", err, wantErr)
 	}
 	if err != nil {
-		for _, secret := range []string{"WECHAT_SECRET", "WECHAT_TOKEN", "WECHAT_AES_KEY", "SIGNING_KEY"} {
+		for _, secret := range []string{"WECHAT_SECRET", "WECHAT_TOKEN", "WECHAT_AES_KEY", "SIGNING_KEY", "REDIS_PASSWORD", "SENTINEL_PASSWORD"} {
 			if strings.Contains(err.Error(), os.Getenv(secret)) {
 				t.Errorf("the error shows the secret %s", secret)
 			}
@@ -82,6 +93,43 @@ func adaptAndProvision(t *testing.T, input string, wantErr bool) string {
 		t.Fatal(err)
 	}
 	return pretty.String() + "\n"
+}
+
+// redisFiles makes a directory with the files that the golden Caddyfiles name.
+func redisFiles(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	write := func(name string, content []byte) {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("redis-password", []byte(os.Getenv("REDIS_PASSWORD")+"\n"))
+	_, ca := selfSigned(t)
+	key, certificate := selfSigned(t)
+	write("redis-ca.pem", ca)
+	write("redis.pem", certificate)
+	write("redis.key", key)
+	return dir
+}
+
+// selfSigned makes a key and a certificate of it, both as PEM.
+func selfSigned(t *testing.T) (key, certificate []byte) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
 }
 
 // located leaves out what Caddy says of an error before we do: it depends on
@@ -127,7 +175,7 @@ func TestCaddyfile_ReachesEveryField(t *testing.T) {
 	for _, root := range []struct {
 		name string
 		typ  reflect.Type
-	}{{"wechat", reflect.TypeFor[App]()}, {"wechat_auth", reflect.TypeFor[Handler]()}, {"embedded", reflect.TypeFor[Embedded]()}} {
+	}{{"wechat", reflect.TypeFor[App]()}, {"wechat_auth", reflect.TypeFor[Handler]()}, {"embedded", reflect.TypeFor[Embedded]()}, {"redis", reflect.TypeFor[Redis]()}} {
 		for _, field := range jsonFields(root.name, root.typ) {
 			if !slices.Contains(seen, field) {
 				t.Errorf("no golden Caddyfile sets %s", field)
@@ -146,8 +194,8 @@ func modulesIn(v any) (all [][]string) {
 		if v["handler"] == "wechat_auth" {
 			all = append(all, fieldsIn("wechat_auth", v))
 		}
-		if v["backend"] == "embedded" {
-			all = append(all, fieldsIn("embedded", v))
+		if backend, ok := v["backend"].(string); ok {
+			all = append(all, fieldsIn(backend, v))
 		}
 		for _, inner := range v {
 			all = append(all, modulesIn(inner)...)
@@ -200,6 +248,7 @@ func TestCaddyfile_GoldenFilesUseEverySubdirective(t *testing.T) {
 	for _, block := range []string{
 		"wechat {\n?\n}", "wechat {\nofficial_account wx1 {\n?\n}\n}", "wechat {\nofficial_account wx1 {\nreplies {\n?\n}\n}\n}",
 		"wechat {\nsession {\n?\n}\n}", "wechat {\nusers {\n?\n}\n}",
+		"wechat {\nstore redis {\n?\n}\n}", "wechat {\nstore redis {\ntls {\n?\n}\n}\n}",
 	} {
 		checkSubdirectives(t, all, new(App).UnmarshalCaddyfile(caddyfile.NewTestDispenser(block)))
 	}

@@ -115,8 +115,9 @@ func span(to *caddy.Duration) func(*caddyfile.Dispenser) error {
 // flag reads a subdirective that has no argument.
 func flag(to *bool) func(*caddyfile.Dispenser) error {
 	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
 		if d.NextArg() {
-			return d.ArgErr()
+			return d.Errf("%s takes no value: remove %q", name, d.Val())
 		}
 		*to = true
 		return nil

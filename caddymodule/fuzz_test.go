@@ -29,6 +29,11 @@ func FuzzCaddyfile(f *testing.F) {
 		{"wechat {\nofficial_account", "wechat_auth {\nmethods"},
 		{"wechat {\nstore", "wechat_auth {\nheaders {\nX"},
 		{"wechat {\n" + account + users + "session {\nsigning_key {env.SIGNING_KEY}\ncookie a\ndomain a.b\n}\n}", "wechat_auth {\naccounts wx1\nmethods official_qr\n}"},
+		{"wechat {\n" + account + users + "store redis {\naddress 127.0.0.1:1\nusername u\npassword {env.REDIS_PASSWORD}\ndb 3\nkey_prefix a:\ntls {\nserver_name a.b\n}\n}\n}", "wechat_auth"},
+		{"wechat {\n" + account + users + "store redis {\naddress 127.0.0.1:1 [::1]:2\nmaster m\nsentinel_username u\nsentinel_password p\ntls\n}\n}", "wechat_auth"},
+		{"wechat {\n" + account + users + "store redis {\naddress 127.0.0.1:1 127.0.0.1:2\ncluster\n}\n}", "wechat_auth"},
+		{"wechat {\n" + account + users + "store redis {\naddress {env.REDIS_URL}\ntls {\nca /no/such\ncertificate a b\n}\n}\n}", "wechat_auth"},
+		{"wechat {\nstore redis {\ntls {\ncertificate", "wechat_auth"},
 		{"", ""},
 	} {
 		f.Add(seed[0], seed[1])

@@ -4,6 +4,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -22,8 +23,9 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/store/embedded"
 )
 
-// gateway is a Caddyfile with a gateway on a loopback address.
-type gateway struct{ addr, dir, api, more string }
+// gateway is a Caddyfile with a gateway on a loopback address. Its store is the
+// embedded one in dir where none is given.
+type gateway struct{ addr, dir, api, more, store string }
 
 func (g gateway) caddyfile() string {
 	return fmt.Sprintf(`{
@@ -34,7 +36,7 @@ func (g gateway) caddyfile() string {
 			secret {env.WECHAT_SECRET}
 			token {env.WECHAT_TOKEN}
 		}
-		store embedded %s
+		store %s
 		users {
 			registration open
 		}
@@ -46,7 +48,7 @@ http://%s {
 	wechat_auth
 	respond "hello"
 }
-`, g.dir, g.api, g.more, g.addr)
+`, cmp.Or(g.store, "embedded "+g.dir), g.api, g.more, g.addr)
 }
 
 // unusedAPI is a WeChat that nobody may call.

@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -68,6 +69,9 @@ type RedisTLS struct {
 	// PEM files with the certificate and the key to show to Redis.
 	Certificate string `json:"certificate,omitempty"`
 	Key         string `json:"key,omitempty"`
+
+	trusted []byte   // the content of CA
+	shown   [][]byte // the certificates in Certificate
 }
 
 // CaddyModule returns the Caddy module information.
@@ -78,15 +82,12 @@ func (*Redis) CaddyModule() caddy.ModuleInfo {
 // Provision resolves the placeholders and reads the certificates.
 func (r *Redis) Provision(caddy.Context) error {
 	r.config = redis.Config{DB: r.DB, Master: r.Master, Cluster: r.Cluster, KeyPrefix: r.KeyPrefix}
-	for _, address := range r.Addresses {
-		resolved, err := caddy.NewReplacer().ReplaceOrErr(address, true, true)
+	for _, raw := range r.Addresses {
+		address, err := resolveAddress(raw)
 		if err != nil {
-			return fmt.Errorf("address: %w", err)
+			return err
 		}
-		if _, port, err := net.SplitHostPort(resolved); err != nil || port == "" {
-			return fmt.Errorf("address %q has no host and port: write it like 10.0.0.5:6379", resolved)
-		}
-		r.config.Addresses = append(r.config.Addresses, resolved)
+		r.config.Addresses = append(r.config.Addresses, address)
 	}
 	for _, secret := range []struct {
 		name, raw string
@@ -116,16 +117,36 @@ func (r *Redis) Provision(caddy.Context) error {
 	return r.config.Check()
 }
 
+// resolveAddress resolves the placeholders in a host:port.
+func resolveAddress(raw string) (string, error) {
+	address, err := caddy.NewReplacer().ReplaceOrErr(raw, true, true)
+	if err != nil {
+		return "", fmt.Errorf("address: %w: set that environment variable, or write the address itself, like 10.0.0.5:6379", err)
+	}
+	if strings.ContainsAny(address, "/@") { // it may hold a password
+		return "", errors.New("address is a URL: write only host and port, like 10.0.0.5:6379, and username, password, db and tls on lines of their own")
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return "", fmt.Errorf("address %q has no host and port: write it like 10.0.0.5:6379", address)
+	}
+	return address, nil
+}
+
 func (t *RedisTLS) config() (*tls.Config, error) {
 	config := &tls.Config{ServerName: t.ServerName, MinVersion: tls.VersionTLS12}
 	if t.CA != "" {
 		pem, err := os.ReadFile(t.CA)
 		if err != nil {
-			return nil, fmt.Errorf("ca: %w", err)
+			return nil, fmt.Errorf("ca: %w: name a PEM file that Caddy may read", err)
 		}
+		t.trusted = pem
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca: %s has no certificate in PEM form", t.CA)
+			return nil, fmt.Errorf("ca: %s has no certificate in PEM form: name a file with -----BEGIN CERTIFICATE-----", t.CA)
 		}
 	}
 	if (t.Certificate == "") != (t.Key == "") {
@@ -134,8 +155,9 @@ func (t *RedisTLS) config() (*tls.Config, error) {
 	if t.Certificate != "" {
 		pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
 		if err != nil {
-			return nil, fmt.Errorf("certificate: %w", err)
+			return nil, fmt.Errorf("certificate: %w: name PEM files of a certificate and its own key, which Caddy may read", err)
 		}
+		t.shown = pair.Certificate
 		config.Certificates = []tls.Certificate{pair}
 	}
 	return config, nil
@@ -146,7 +168,11 @@ func (t *RedisTLS) config() (*tls.Config, error) {
 func (r *Redis) PoolKey() string {
 	c := r.config
 	c.TLS = nil
-	all, _ := json.Marshal([]any{c, r.TLS}) // plain values, which can always be encoded
+	parts := []any{c, r.TLS}
+	if r.TLS != nil { // files are renewed under the same names
+		parts = append(parts, r.TLS.trusted, r.TLS.shown)
+	}
+	all, _ := json.Marshal(parts) // plain values, which can always be encoded
 	sum := sha256.Sum256(all)
 	return "redis:" + hex.EncodeToString(sum[:])
 }
@@ -189,7 +215,7 @@ func (r *Redis) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 func (r *Redis) parseTLS(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
-		return d.ArgErr()
+		return d.Errf("tls takes a block, or nothing, not %q: write ca, server_name and certificate inside it", d.Val())
 	}
 	r.TLS = new(RedisTLS)
 	return parseBlock(d, subdirectives{
@@ -213,7 +239,7 @@ func number(to *int) func(*caddyfile.Dispenser) error {
 		}
 		n, err := strconv.Atoi(raw)
 		if err != nil || n < 0 {
-			return d.Errf("%s %q is no number from 0", name, raw)
+			return d.Errf("%s %q cannot be used: write a number from 0, like: %s 2", name, raw, name)
 		}
 		*to = n
 		return nil

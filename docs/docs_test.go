@@ -36,6 +36,7 @@ var secrets = map[string]string{
 	"WECHAT_OA2_TOKEN":   "pushtoken7654321",
 	"WECHAT_OA_AES_KEY":  "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG",
 	"WECHAT_SIGNING_KEY": "0123456789abcdef0123456789abcdef",
+	"REDIS_PASSWORD":     "redispassword1234567",
 }
 
 // snippet is one Caddyfile that a reader may copy.
@@ -70,7 +71,7 @@ func validate(t *testing.T, text string) {
 	if err := caddy.StrictUnmarshalJSON(raw, &config); err != nil {
 		t.Fatalf("decoding the adapted config: %v", err)
 	}
-	if config.AppsRaw["wechat"] == nil {
+	if strings.Contains(text, "wechat_auth") && config.AppsRaw["wechat"] == nil { // not that of a balancer
 		t.Error("the config has no wechat app")
 	}
 	if err := caddy.Validate(&config); err != nil {
@@ -80,14 +81,16 @@ func validate(t *testing.T, text string) {
 
 func exampleFiles(t *testing.T) []snippet {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(root, "examples", "*.Caddyfile"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no examples: %v", err)
-	}
 	all := []snippet{{"Caddyfile.example", read(t, "Caddyfile.example")}}
-	for _, file := range files {
-		name := "examples/" + filepath.Base(file)
-		all = append(all, snippet{name, read(t, name)})
+	for _, dir := range []string{"examples", "examples/cluster"} {
+		files, err := filepath.Glob(filepath.Join(root, dir, "*.Caddyfile"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no examples in %s: %v", dir, err)
+		}
+		for _, file := range files {
+			name := path.Join(dir, filepath.Base(file))
+			all = append(all, snippet{name, read(t, name)})
+		}
 	}
 	return all
 }
@@ -140,6 +143,8 @@ var blocks = []struct {
 	{"official_account", "{\n\twechat {\n\t\tofficial_account wx1 {\n\t\t\tbogus\n\t\t}\n\t}\n}", caddymodule.OfficialAccount{}},
 	{"replies", "{\n\twechat {\n\t\tofficial_account wx1 {\n\t\t\treplies {\n\t\t\t\tbogus\n\t\t\t}\n\t\t}\n\t}\n}", login.Replies{}},
 	{"session", "{\n\twechat {\n\t\tsession {\n\t\t\tbogus\n\t\t}\n\t}\n}", caddymodule.SessionConfig{}},
+	{"redis", "{\n\twechat {\n\t\tstore redis {\n\t\t\tbogus\n\t\t}\n\t}\n}", caddymodule.Redis{}},
+	{"redis", "{\n\twechat {\n\t\tstore redis {\n\t\t\ttls {\n\t\t\t\tbogus\n\t\t\t}\n\t\t}\n\t}\n}", caddymodule.RedisTLS{}},
 	{"users", "{\n\twechat {\n\t\tusers {\n\t\t\tbogus\n\t\t}\n\t}\n}", caddymodule.UsersConfig{}},
 	{"wechat_auth", "example.com {\n\twechat_auth {\n\t\tbogus\n\t}\n}", caddymodule.Handler{}},
 }

@@ -13,7 +13,10 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/bench/internal/harness"
 )
 
 // maxTime ends the program whatever happens.
@@ -77,24 +80,26 @@ func loginPage(ctx context.Context, w *world, _ settings) error {
 // disturbs the machine disturbs both. A third site, plain again, says how far two
 // equal things seem to differ.
 func throughput(ctx context.Context, w *world, s settings) error {
-	cookie, err := w.signIn(ctx)
+	cookie, err := w.site.SignIn(ctx, w.wechat.Phone("alice"), w.gated, w.gated)
 	if err != nil {
 		return fmt.Errorf("signing in: %w", err)
 	}
-	var sites [3]func() (result, error)
+	var sites [3]func() (harness.Result, error)
 	for i, addr := range []string{w.plain, w.gated, w.control} {
-		sites[i] = func() (result, error) { return w.load(ctx, addr, cookie, s.clients, s.run) }
+		targets := slices.Repeat([]harness.Target{{Addr: addr, Host: addr, Cookie: cookie}}, s.clients)
+		sites[i] = func() (harness.Result, error) { return harness.Load(ctx, targets, s.run, w.caddy.CPU) }
 		if _, err := sites[i](); err != nil { // and warm up
 			return err
 		}
 	}
-	gate, noise, plain, err := compare(s.rounds, sites)
+	runs, err := harness.Alternate(s.rounds, sites)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("throughput               gate / plain %s   (plain / plain %s; target: at least 0.95)\n", gate.rate, noise.rate)
-	fmt.Printf("processor time           gate / plain %s   (plain / plain %s)\n", gate.cpu, noise.cpu)
-	fmt.Printf("  of Caddy, per request  plain %.1f µs, gate %+.1f µs   (plain again %+.1f µs)\n", micros(plain), micros(gate.extra), micros(noise.extra))
+	plain, gate, noise := harness.Cost(runs[0]), harness.Relative(runs[1], runs[0]), harness.Relative(runs[2], runs[0])
+	fmt.Printf("throughput               gate / plain %s   (plain / plain %s; target: at least 0.95)\n", gate.Rate, noise.Rate)
+	fmt.Printf("processor time           gate / plain %s   (plain / plain %s)\n", gate.CPU, noise.CPU)
+	fmt.Printf("  of Caddy, per request  plain %.1f µs, gate %+.1f µs   (plain again %+.1f µs)\n", harness.Micros(plain), harness.Micros(gate.Extra), harness.Micros(noise.Extra))
 	return nil
 }
 
@@ -105,7 +110,7 @@ func latency(ctx context.Context, w *world, s settings) error {
 		return fmt.Errorf("timing scans: %w", err)
 	}
 	fmt.Printf("push to event            p50 %v, p99 %v, max %v of %d (target: p99 50ms)\n",
-		quantile(took, 0.5), quantile(took, 0.99), quantile(took, 1), len(took))
+		harness.Quantile(took, 0.5), harness.Quantile(took, 0.99), harness.Quantile(took, 1), len(took))
 	return nil
 }
 
@@ -122,5 +127,3 @@ func memory(ctx context.Context, w *world, s settings) error {
 }
 
 func kib(n int) float64 { return float64(n) / 1024 }
-
-func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }

@@ -5,6 +5,7 @@ package redis
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -56,7 +57,20 @@ func (s *Store) call(ctx context.Context, key string, fn func(context.Context) (
 	}); err != nil {
 		return nil, err
 	}
-	return s.callServer(ctx, server, fn)
+	result, err := s.callServer(ctx, server, fn)
+	if _, answered := errors.AsType[goredis.Error](err); err != nil && !answered && ctx.Err() == nil {
+		s.lookAround(ctx)
+	}
+	return result, err
+}
+
+// lookAround has it found out, behind the requests, which servers a Cluster has
+// now: one that has failed may have been replaced. By itself go-redis would go on
+// asking it for a minute.
+func (s *Store) lookAround(ctx context.Context) {
+	if cluster, ok := s.client.(*goredis.ClusterClient); ok {
+		cluster.ReloadState(ctx) // once for all who ask, and five times a second at most
+	}
 }
 
 // callServer runs fn within the time that an operation may take, and makes its
@@ -96,15 +110,24 @@ const shortWait = callTimeout / 4
 
 // verdict marks the errors that the breaker must not count.
 func verdict(caller context.Context, wait time.Duration, err error) error {
-	if err != nil && (caller.Err() != nil || wait < shortWait) {
+	if err != nil && (ended(caller) != nil || wait < shortWait) {
 		return gaveUpError{err}
 	}
 	return err
 }
 
+// ended says whether the caller's own time is over. A connection's deadline, which
+// is the same, may pass a little before the context says so.
+func ended(caller context.Context) error {
+	if deadline, ok := caller.Deadline(); ok && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
+	}
+	return caller.Err()
+}
+
 // explain makes an error of go-redis one of store's.
 func explain(caller context.Context, err error) error {
-	if cause := caller.Err(); cause != nil {
+	if cause := ended(caller); cause != nil {
 		return fmt.Errorf("asking Redis: %w", cause)
 	}
 	switch {
@@ -123,6 +146,8 @@ func cure(err error) string {
 		{"WRONGPASS", ": check username and password in the store block"},
 		{"ERR invalid password", ": check password in the store block"},
 		{"NOPERM", ": give the user the rights that docs/redis.md lists"},
+		{"The user executing the script can't", ": give the user the rights that docs/redis.md lists"},
+		{"failed to verify certificate", ": check ca and server_name in the tls block"},
 		{"OOM", ": Redis is full; raise maxmemory"},
 		{"MISCONF", ": Redis cannot save to its disk; see its own log"},
 		{"READONLY", ": this is a replica; name the master, or use Sentinel"},
@@ -139,8 +164,12 @@ func cure(err error) string {
 	return ""
 }
 
-// refusedForGood says whether Redis itself has refused, and waiting will not help.
+// refusedForGood says whether Redis itself has refused, or is not who the operator
+// trusts, and waiting will not help.
 func refusedForGood(err error) bool {
+	if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
+		return true
+	}
 	_, answered := errors.AsType[goredis.Error](err)
 	if !answered {
 		return false

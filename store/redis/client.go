@@ -5,6 +5,7 @@ package redis
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,7 +31,8 @@ const (
 func newClient(c Config) goredis.UniversalClient {
 	silenceOnce.Do(func() { goredis.SetLogger(silent{}) })
 	o := &goredis.UniversalOptions{
-		Addrs: c.Addresses, MasterName: c.Master, DB: c.DB, IsClusterMode: c.Cluster,
+		Addrs:      slices.Clone(c.Addresses), // to which go-redis appends
+		MasterName: c.Master, DB: c.DB, IsClusterMode: c.Cluster,
 		Username: c.Username, Password: c.Password,
 		SentinelUsername: c.SentinelUsername, SentinelPassword: c.SentinelPassword,
 		TLSConfig: c.TLS,

@@ -62,7 +62,7 @@ func parseCursor(cursor string) (position, error) {
 	var parts []string
 	for len(b) > 0 {
 		length, n := binary.Uvarint(b)
-		if n <= 0 || length > uint64(len(b)-n) {
+		if n <= 0 || length > uint64(len(b)-n) { //nolint:gosec // n is at most len(b)
 			return position{}, errCursor
 		}
 		end := n + int(length) //nolint:gosec // at most len(b)

@@ -179,7 +179,7 @@ func (s *Store) read(ctx context.Context, keys []string) ([]store.Item, error) {
 	for i, key := range keys {
 		value, err := values[i].Bytes()
 		ttl := ttls[i].Val()
-		if errors.Is(err, goredis.Nil) || ttl == gone {
+		if errors.Is(err, goredis.Nil) || ttl == gone || ttl == 0 { // 0: in its last millisecond
 			continue
 		}
 		if err != nil {

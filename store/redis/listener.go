@@ -42,18 +42,30 @@ type listener struct {
 	// own is the channel of the node's messages to itself. The braces put it on
 	// the same server as the channel for all.
 	own string
+	// begun gets the outcome of the first connection: nil when it works.
+	begun chan error
 }
 
 func newListener(s *Store, node string) listener {
-	return listener{store: s, own: s.channel() + ":" + node}
+	return listener{store: s, own: s.channel() + ":" + node, begun: make(chan error, 1)}
 }
 
 // run listens until ctx ends.
 func (l *listener) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		_ = l.listen(ctx) // whatever it was, subscribers know that they miss something
+		l.tell(l.listen(ctx))
+		// Whatever it was, subscribers know that they miss something.
 		l.store.topics.Lose()
+		l.store.lookAround(ctx)
 		pause(ctx)
+	}
+}
+
+// tell tells Open how it went, once.
+func (l *listener) tell(outcome error) {
+	select {
+	case l.begun <- outcome:
+	default:
 	}
 }
 
@@ -63,16 +75,23 @@ func (l *listener) listen(ctx context.Context) error {
 	defer cancel()
 	subscription := l.store.client.Subscribe(ctx, l.store.channel(), l.own)
 	messages, subscribed, beaten := make(chan *goredis.Message, 64), make(chan struct{}), make(chan struct{})
-	go receive(ctx, subscription, subscribed, messages)
+	failed := make(chan error, 1)
+	go func() {
+		defer close(messages)
+		failed <- receive(ctx, subscription, subscribed, messages)
+	}()
 	go l.beat(ctx, subscribed, beaten)
 	defer func() {
 		cancel()
 		_ = subscription.Close()
-		for range messages { //nolint:revive // until receive has ended
+		for range messages { // until receive has ended
 		}
 		<-beaten
 	}()
-	return l.hear(ctx, messages)
+	if err := l.hear(ctx, messages); !errors.Is(err, errOver) {
+		return err
+	}
+	return <-failed
 }
 
 // hear hands on what arrives. It returns when nothing comes from the node itself
@@ -93,6 +112,7 @@ func (l *listener) hear(ctx context.Context, messages <-chan *goredis.Message) e
 			case m.Channel == l.own:
 				silence.Reset(beatLimit)
 				l.store.topics.Restore()
+				l.tell(nil)
 			default:
 				if topic, payload, ok := decodeMessage(m.Payload); ok {
 					l.store.topics.Publish(topic, payload)
@@ -105,12 +125,11 @@ func (l *listener) hear(ctx context.Context, messages <-chan *goredis.Message) e
 // receive reads the connection. go-redis would open another by itself when this
 // one fails; what was published in between would be lost without a word. So the
 // first error ends it.
-func receive(ctx context.Context, subscription *goredis.PubSub, subscribed chan<- struct{}, messages chan<- *goredis.Message) {
-	defer close(messages)
+func receive(ctx context.Context, subscription *goredis.PubSub, subscribed chan<- struct{}, messages chan<- *goredis.Message) error {
 	for {
 		received, err := subscription.Receive(ctx)
 		if err != nil {
-			return
+			return err
 		}
 		switch received := received.(type) {
 		case *goredis.Subscription:
@@ -121,7 +140,7 @@ func receive(ctx context.Context, subscription *goredis.PubSub, subscribed chan<
 			select {
 			case messages <- received:
 			case <-ctx.Done():
-				return
+				return ctx.Err()
 			}
 		}
 	}
@@ -152,7 +171,7 @@ func pause(ctx context.Context) {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails since Go 1.24
 	span := uint64(maxPause - minPause)
-	wait := time.NewTimer(minPause + time.Duration(binary.BigEndian.Uint64(b[:])%span)) //nolint:gosec // below span
+	wait := time.NewTimer(minPause + time.Duration(binary.BigEndian.Uint64(b[:])%span)) // below span
 	defer wait.Stop()
 	select {
 	case <-ctx.Done():

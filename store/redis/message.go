@@ -20,7 +20,7 @@ func decodeMessage(message string) (topic, payload string, ok bool) {
 	// No topic has a length that takes more bytes.
 	head := []byte(message[:min(len(message), binary.MaxVarintLen16)])
 	length, n := binary.Uvarint(head)
-	if n <= 0 || length > uint64(len(message)-n) {
+	if n <= 0 || length > uint64(len(message)-n) { //nolint:gosec // n is at most len(message)
 		return "", "", false
 	}
 	rest := message[n:]

@@ -59,6 +59,7 @@ func (s *Store) Delete(ctx context.Context, key string, announce ...store.Announ
 	if err := checkKey(key); err != nil {
 		return false, err
 	}
+	ctx = patient(ctx)
 	result, err := s.eval(ctx, deleteScript, s.prefix+key, s.announcements(announce)...)
 	if err != nil {
 		return false, err
@@ -75,6 +76,7 @@ func (s *Store) Update(ctx context.Context, key string, change func(current []by
 	if err := checkKey(key); err != nil {
 		return err
 	}
+	ctx = patient(ctx)
 	leave, err := s.queues.enter(ctx, key)
 	if err != nil {
 		return err
@@ -100,6 +102,14 @@ func (s *Store) Update(ctx context.Context, key string, change func(current []by
 		}
 	}
 	return err
+}
+
+// patient lets the commands of one operation together take no longer than one may.
+func patient(ctx context.Context) context.Context {
+	if store.PatienceOf(ctx) != nil {
+		return ctx
+	}
+	return store.WithPatience(ctx, callTimeout)
 }
 
 // maxTries bounds how often an update begins anew. Each time, another node has

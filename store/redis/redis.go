@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
@@ -90,19 +91,19 @@ func New(c Config) (*Store, error) {
 func (c Config) Check() error {
 	switch {
 	case len(c.Addresses) == 0:
-		return errors.New("no address is given: name at least one host:port")
+		return errors.New("no address is given: name at least one host:port, like: address 127.0.0.1:6379")
 	case c.Cluster && c.Master != "":
-		return errors.New("cluster and master exclude one another: a Cluster has no Sentinels")
+		return errors.New("cluster and master exclude one another: a Cluster has no Sentinels; remove one of them")
 	case c.Cluster && c.DB != 0:
-		return fmt.Errorf("db %d does not exist: a Redis Cluster has only database 0", c.DB)
+		return fmt.Errorf("db %d does not exist: a Redis Cluster has only database 0; remove db", c.DB)
 	case c.DB < 0:
 		return fmt.Errorf("db %d does not exist: databases count from 0", c.DB)
 	case !c.Cluster && c.Master == "" && len(c.Addresses) > 1:
-		return errors.New("several addresses are given: say whether they are nodes of a cluster, or Sentinels of a master")
+		return errors.New("several addresses are given: say whether they are nodes of a Cluster, with cluster, or Sentinels, with master and its name")
 	case c.Master == "" && c.SentinelUsername+c.SentinelPassword != "":
-		return errors.New("credentials of a Sentinel are given, but no master: name the master that the Sentinels watch")
+		return errors.New("credentials of a Sentinel are given, but no master: name the master that the Sentinels watch, or remove the credentials")
 	case len(c.KeyPrefix) > maxKeyPrefix || strings.ContainsAny(c.KeyPrefix, "{}"):
-		return fmt.Errorf("key prefix %q cannot be used: at most %d bytes, without braces", c.KeyPrefix, maxKeyPrefix)
+		return fmt.Errorf("key_prefix %q cannot be used: write at most %d bytes, without braces", c.KeyPrefix, maxKeyPrefix)
 	}
 	return nil
 }
@@ -117,7 +118,8 @@ func (s *Store) Open() error {
 	if s.closed {
 		return fmt.Errorf("opening the store: %w: it has been closed", store.ErrUnavailable)
 	}
-	if s.cancel == nil {
+	first := s.cancel == nil
+	if first {
 		ctx, cancel := context.WithCancel(context.Background())
 		s.cancel, s.done = cancel, make(chan struct{})
 		go func() {
@@ -126,10 +128,32 @@ func (s *Store) Open() error {
 		}()
 	}
 	err := s.Ping(context.Background())
+	if err == nil { // whoever may write may still be forbidden to publish
+		err = s.Publish(context.Background(), "", "")
+	}
+	if err == nil && first {
+		err = s.awaitListener()
+	}
 	if err != nil && !refusedForGood(err) {
 		return fmt.Errorf("%w: %w", store.ErrNotReady, err)
 	}
 	return err
+}
+
+// awaitListener waits until the node has heard itself: then the first visitor need
+// not ask Redis for what is in memory, and whoever may not subscribe is told so.
+func (s *Store) awaitListener() error {
+	late := time.NewTimer(callTimeout)
+	defer late.Stop()
+	err := errSilence
+	select {
+	case err = <-s.listener.begun:
+	case <-late.C:
+	}
+	if err != nil {
+		return fmt.Errorf("listening to Redis: %w: %w%s", store.ErrUnavailable, err, cure(err))
+	}
+	return nil
 }
 
 // Close ends the listener, the subscriptions and the connections.

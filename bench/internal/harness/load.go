@@ -3,12 +3,11 @@
 
 //go:build linux
 
-package main
+package harness
 
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -27,20 +26,24 @@ const chrome = "GET /app/page?tab=2 HTTP/1.1\r\nHost: %s\r\nConnection: keep-ali
 	"Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-User: ?1\r\nSec-Fetch-Dest: document\r\n" +
 	"Accept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: zh-CN,zh;q=0.9,en;q=0.8\r\nCookie: theme=dark; %s\r\n\r\n"
 
-// load sends requests over so many connections until the time is up.
-func (w *world) load(ctx context.Context, addr, cookie string, clients int, span time.Duration) (result, error) {
-	request := fmt.Sprintf(chrome, addr, cookie)
+// Target is where one client sends its requests: an address, the host that it
+// asks there for, and the cookie that it shows.
+type Target struct{ Addr, Host, Cookie string }
+
+// Load sends requests, one client for each target, until the time is up. cpu is
+// the processor time that Caddy has used so far.
+func Load(ctx context.Context, targets []Target, span time.Duration, cpu func() (time.Duration, error)) (Result, error) {
 	var requests atomic.Int64
 	var all sync.WaitGroup
-	failures := make(chan error, clients)
-	before, err := w.cpu()
+	failures := make(chan error, len(targets))
+	before, err := cpu()
 	if err != nil {
-		return result{}, err
+		return Result{}, err
 	}
 	begun := time.Now()
-	for range clients {
+	for _, t := range targets {
 		all.Go(func() {
-			n, err := client(ctx, addr, request, begun.Add(span))
+			n, err := t.send(ctx, begun.Add(span))
 			requests.Add(int64(n))
 			if err != nil {
 				failures <- err
@@ -49,17 +52,18 @@ func (w *world) load(ctx context.Context, addr, cookie string, clients int, span
 	}
 	all.Wait()
 	took := time.Since(begun)
-	after, err := w.cpu()
+	after, err := cpu()
 	select {
 	case err = <-failures:
 	default:
 	}
-	return result{int(requests.Load()), took, after - before}, err
+	return Result{int(requests.Load()), took, after - before}, err
 }
 
-// client sends the request again and again over one connection.
-func client(ctx context.Context, addr, request string, until time.Time) (n int, err error) {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+// send sends the request again and again over one connection.
+func (t Target) send(ctx context.Context, until time.Time) (n int, err error) {
+	request := fmt.Sprintf(chrome, t.Host, t.Cookie)
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", t.Addr)
 	if err != nil {
 		return 0, err
 	}
@@ -93,5 +97,3 @@ func expectOK(in *bufio.Reader) error {
 	}
 	return nil
 }
-
-var errNoEvent = errors.New("the stream ends without the event")
