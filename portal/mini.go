@@ -103,8 +103,11 @@ func (p *Portal) miniConfirm(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	choice := req.Number
-	if a.Confirm == login.ConfirmTap {
+	switch {
+	case a.Confirm == login.ConfirmTap:
 		choice = login.ChoiceYes
+	case choice == login.ChoiceCancel, choice == login.ChoiceRevoke:
+		choice = "" // no number
 	}
 	p.miniAnswer(w, r, a, choice, more)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddy-wechat/caddy-wechat/login"
 	"github.com/caddy-wechat/caddy-wechat/portal/page"
+	"github.com/caddy-wechat/caddy-wechat/session"
 	"github.com/caddy-wechat/caddy-wechat/user"
 	"github.com/caddy-wechat/caddy-wechat/wechat"
 )
@@ -23,6 +24,10 @@ const (
 	callbackBudget = 8 * time.Second
 	// callbackWait is how long the second call waits for the first.
 	callbackWait = 6 * time.Second
+	// issueWait is how long it waits for the session that the first one makes of
+	// the attempt, asking for it every issueTick: nobody announces it.
+	issueWait = time.Second
+	issueTick = 20 * time.Millisecond
 )
 
 // OAuth names the person for whom WeChat has given a code.
@@ -141,8 +146,8 @@ func (p *Portal) authorizedBefore(w http.ResponseWriter, r *http.Request, a logi
 	switch {
 	case a.State == login.Consumed:
 		// The first answer, with the session, may never have arrived.
-		if s, cookie, err := p.Sessions.Reissue(r.Context(), a.SessionID); err == nil {
-			p.cookies.setSession(w, cookie, s.ExpiresAt)
+		if s, err := p.reissue(r.Context(), a.SessionID); err == nil {
+			p.cookies.setSession(w, s.cookie, s.ExpiresAt)
 		}
 		p.leadBack(w, r, a)
 	case a.State == login.Cancelled && a.Reason == login.ReasonPhone:
@@ -174,6 +179,25 @@ func (p *Portal) awaitEnd(r *http.Request, a login.Attempt) (login.Attempt, erro
 		case <-changed:
 		case <-late.C:
 			return a, nil
+		}
+	}
+}
+
+// reissue returns the session of a consumed attempt, which comes to be a moment
+// after the attempt is consumed. The error is session.ErrInvalid where it has ended.
+func (p *Portal) reissue(ctx context.Context, id string) (entered, error) {
+	late, tick := time.NewTimer(issueWait), time.NewTicker(issueTick)
+	defer late.Stop()
+	defer tick.Stop()
+	for {
+		s, cookie, err := p.Sessions.Reissue(ctx, id)
+		if !errors.Is(err, session.ErrInvalid) {
+			return entered{s, cookie}, err
+		}
+		select {
+		case <-tick.C:
+		case <-late.C:
+			return entered{}, err
 		}
 	}
 }

@@ -252,7 +252,7 @@ func (p *Portal) endpoint(u *url.URL) bool {
 // a path leads to an endpoint.
 func (p *Portal) serveEndpoint(w http.ResponseWriter, r *http.Request, method string, u *url.URL, c credentials) {
 	harden(w.Header())
-	if strings.HasPrefix(u.Path, p.Prefix+"/confirm/") || u.Path == p.Prefix+login.CallbackPath {
+	if strings.HasPrefix(u.Path, p.Prefix+"/confirm/") || strings.HasPrefix(u.Path, p.Prefix+login.CallbackPath) {
 		p.KeepOutOfLog(r)
 	}
 	if u.RawPath != "" || !canonical(u.Path) {

@@ -43,14 +43,24 @@ type MiniProgram struct {
 	TrialPages, DevelopPages []string
 	// Members are the names of the persons of the team.
 	Members []string
+	// Portal is where its login page finds the site's gateway, such as
+	// "https://example.com/_wechat": base in the config.js of examples/miniprogram.
+	// Only the web page of a phone shows that page. Empty: it shows none.
+	Portal string
 }
 
 // miniProgram is a MiniProgram with its state, guarded by Server.mu.
 type miniProgram struct {
 	MiniProgram
-	phoneNumbers int      // that it may still read
-	recent       []string // contents of the codes made last
+	phoneNumbers int        // that it may still read
+	recent       []madeCode // the codes made last, oldest first
 	sessionKeys  []string
+}
+
+// madeCode is a code that the mini program has made.
+type madeCode struct {
+	content string
+	at      time.Time
 }
 
 // MiniProgramHandle is a registered mini program.
@@ -122,7 +132,11 @@ func (h *MiniProgramHandle) SetPhoneNumbers(n int) {
 func (h *MiniProgramHandle) MiniCodes() []string {
 	h.server.mu.Lock()
 	defer h.server.mu.Unlock()
-	return slices.Clone(h.server.mini.programs[h.appID].recent)
+	var contents []string
+	for _, code := range h.server.mini.programs[h.appID].recent {
+		contents = append(contents, code.content)
+	}
+	return contents
 }
 
 // SessionKeys returns the last 1,000 session keys that jscode2session gave, for a

@@ -96,7 +96,7 @@ func (s *Server) newMiniCode(c call) (content string, req miniCodeRequest, e api
 		return "", req, e
 	}
 	content = s.sealLocked(MiniCode{app.AppID, req.Page, req.Scene, cmp.Or(req.EnvVersion, envRelease)})
-	m.recent = append(m.recent, content)
+	m.recent = append(m.recent, madeCode{content, c.now})
 	m.recent = m.recent[max(0, len(m.recent)-maxRecentCodes):]
 	s.version++
 	return content, req, apiError{}

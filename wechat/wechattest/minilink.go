@@ -15,6 +15,7 @@ import (
 
 const (
 	linkBase        = "https://wxaurl.cn"
+	linkPath        = "/wxaurl/"
 	linksPerDay     = 500_000
 	shortestLink    = time.Minute
 	longestLink     = 30 * 24 * time.Hour
@@ -84,7 +85,7 @@ func (s *Server) linkBase() string {
 	if s.opts.QRBase == weixinBase {
 		return linkBase + "/"
 	}
-	return s.opts.QRBase + "/wxaurl/"
+	return s.opts.QRBase + linkPath
 }
 
 // check returns when the link ends.

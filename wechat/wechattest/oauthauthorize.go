@@ -78,7 +78,7 @@ func (s *Server) answerAuthorizeLocked(c call, l link, p *Phone, decision string
 	case decision == "allow":
 		p.oauth.consents[app.AppID] = c.now
 	case p.mustAskLocked(l, c.now):
-		return ask(oauthPage{App: app.Name, Person: p.oauth.nickname, Query: c.URL.RawQuery})
+		return ask(oauthPage{App: app.Name, Person: p.oauth.nickname})
 	}
 	code := s.newOAuthCodeLocked(app, p, l.values["scope"], p.virtualLocked(l), c.now)
 	return func(w http.ResponseWriter) { redirect(w, callback(redirectURI, code, state)) }

@@ -141,7 +141,6 @@ type oauthPage struct {
 	Blank   bool
 	App     string
 	Person  string
-	Query   string
 	Login   *loginView
 	Refused bool
 }

@@ -62,6 +62,12 @@ type Options struct {
 	// AnyBrowser takes any browser for WeChat's own, so that a demo's phone can be
 	// a browser's tab.
 	AnyBrowser bool
+	// Webviews are for such a phone, too, as a tab cannot change its user agent: by
+	// the origin of a site, the origin where the same site sees that of WeChat's
+	// browser. The links on the phone's page lead there.
+	Webviews map[string]string
+	// Sites are addresses that the phone's page offers to open inside WeChat.
+	Sites []string
 }
 
 // Server simulates api.weixin.qq.com, mp.weixin.qq.com, open.weixin.qq.com and
