@@ -16,12 +16,19 @@ import (
 
 	"github.com/caddy-wechat/caddy-wechat/login"
 	"github.com/caddy-wechat/caddy-wechat/session"
+	"github.com/caddy-wechat/caddy-wechat/store"
 	"github.com/caddy-wechat/caddy-wechat/user"
 	"github.com/caddy-wechat/caddy-wechat/wechat"
 )
 
 // retryWeChat is after how long a visitor may try again while WeChat is away.
 const retryWeChat = 5 * time.Second
+
+// issuePatience is the patience for the store that must be left when an attempt
+// is consumed: else it might be used up, and no session be there to show for it.
+const issuePatience = storePatience / 2
+
+var errNoPatience = fmt.Errorf("%w: it is too slow to end an attempt and begin its session", store.ErrUnavailable)
 
 // attemptRequest is the body of POST attempts.
 type attemptRequest struct {
@@ -247,6 +254,10 @@ func (p *Portal) openSession(w http.ResponseWriter, r *http.Request) {
 // consume ends the attempt and gives its browser a session: the step that, of
 // any number of requests, only one takes.
 func (p *Portal) consume(w http.ResponseWriter, r *http.Request, a login.Attempt, u *user.User) {
+	if store.PatienceOf(r.Context()).Left(storePatience) < issuePatience {
+		p.unavailable(w, r, errNoPatience)
+		return
+	}
 	id := session.NewID()
 	err := p.Login.Consume(r.Context(), a.ID, credentialsOf(r).browser, id)
 	if errors.Is(err, login.ErrState) {

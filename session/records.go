@@ -101,6 +101,7 @@ func (r *Records) run(ctx context.Context) {
 	expiry, recheck := time.NewTicker(expiryCheck), time.NewTicker(recheckInterval)
 	defer expiry.Stop()
 	defer recheck.Stop()
+	due := false // whether a revocation may have been missed since the last whole look
 	for {
 		select {
 		case <-ctx.Done():
@@ -108,11 +109,11 @@ func (r *Records) run(ctx context.Context) {
 		case <-expiry.C:
 			r.open.endExpired(r.now())
 		case <-recheck.C:
-			if !r.set.Flowing() {
-				r.recheck(ctx)
+			if due || !r.set.Flowing() {
+				due = !r.recheck(ctx)
 			}
 		case <-r.gap:
-			r.recheck(ctx)
+			due = !r.recheck(ctx)
 		case t := <-r.touches:
 			r.writeTouch(ctx, t)
 		}
@@ -120,12 +121,12 @@ func (r *Records) run(ctx context.Context) {
 }
 
 // recheck ends the connections of sessions that have been revoked without this
-// node hearing of it. While the store is away they stay: nothing is known
-// against them.
-func (r *Records) recheck(ctx context.Context) {
+// node hearing of it, and says whether it could look at all. While the store is
+// away they stay: nothing is known against them.
+func (r *Records) recheck(ctx context.Context) (complete bool) {
 	ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
 	defer cancel()
-	group, ctx := errgroup.WithContext(ctx)
+	var group errgroup.Group
 	group.SetLimit(rechecksAtOnce)
 	for _, id := range r.open.sessions() {
 		group.Go(func() error {
@@ -136,7 +137,7 @@ func (r *Records) recheck(ctx context.Context) {
 			return err
 		})
 	}
-	_ = group.Wait() // what is left will be looked at the next time
+	return group.Wait() == nil // what is left will be looked at the next time
 }
 
 // writeTouch records in the store when a session was last seen. A failure costs

@@ -22,12 +22,13 @@ import (
 )
 
 const (
-	// loadTimeout bounds how long a request waits for one record. It reads two,
-	// its session and its user, and shall not wait longer than a second.
-	loadTimeout = 500 * time.Millisecond
-	// retryAfter is how long a failed store is left alone before a request
-	// tries it again; until then all are answered from memory or refused at once.
-	retryAfter = time.Second
+	// loadPatience is how long a request waits for one record. It reads two, its
+	// session and its user, and shall not wait longer than a second. It is the
+	// store that takes note of a server which does not answer, and then refuses
+	// at once.
+	loadPatience = 500 * time.Millisecond
+	// loadTimeout bounds a read of a store that knows no patience.
+	loadTimeout = time.Second
 )
 
 // Config says which records a Set keeps.
@@ -60,8 +61,6 @@ type Set[T any] struct {
 
 	// period is the present one.
 	period atomic.Pointer[period]
-	// down holds the Unix nanoseconds of the store's last failure.
-	down atomic.Int64
 }
 
 // period is a time with notices, or one without. What was read in one is kept
@@ -150,15 +149,11 @@ func (s *Set[T]) Flowing() bool { return s.period.Load().flowing }
 
 // load reads the record from the store, once for all who ask at the same time.
 func (s *Set[T]) load(ctx context.Context, id string) (*T, bool, error) {
-	// Negative is a clock that was set back since.
-	if since := s.now().UnixNano() - s.down.Load(); since >= 0 && since < int64(retryAfter) {
-		return nil, false, fmt.Errorf("reading %s %w: it failed less than %v ago", s.topic, store.ErrUnavailable, retryAfter)
-	}
 	// The read outlives a visitor who gives up: others may wait for it.
 	ch := s.flight.DoChan(id, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
 		defer cancel()
-		return s.read(ctx, id)
+		return s.read(store.WithPatience(ctx, loadPatience), id)
 	})
 	select {
 	case <-ctx.Done():
@@ -178,7 +173,6 @@ func (s *Set[T]) read(ctx context.Context, id string) (*T, error) {
 	raw, found, err := s.store.Get(ctx, s.prefix+id)
 	switch {
 	case err != nil:
-		s.down.Store(s.now().UnixNano())
 		if !errors.Is(err, store.ErrUnavailable) { // our own time-out
 			err = fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 		}
