@@ -274,6 +274,10 @@ func (p *Portal) consume(w http.ResponseWriter, r *http.Request, a login.Attempt
 		ID: id, UserID: u.ID, Method: a.Method, AppID: a.AppID, OpenID: a.OpenID,
 		IP: a.Client.Address, UserAgent: truncate(r.UserAgent(), maxUserAgent),
 	})
+	if errors.Is(err, session.ErrSignedOut) {
+		writeError(w, http.StatusGone, string(login.Cancelled), "the person has signed out everywhere: begin a new sign-in")
+		return
+	}
 	if err != nil {
 		p.unavailable(w, r, err)
 		return

@@ -64,8 +64,16 @@ func (p *Portal) confirm(w http.ResponseWriter, r *http.Request) {
 // came of the attempt ends, and one that has yet to come never does.
 func (p *Portal) revokeAttempt(w http.ResponseWriter, r *http.Request) {
 	a, _, err := p.Login.Answer(r.Context(), r.PathValue("token"), login.ChoiceRevoke)
-	if err == nil && a.SessionID != "" {
-		_, err = p.Sessions.Revoke(r.Context(), a.SessionID)
+	if err != nil && !errors.Is(err, login.ErrNotFound) {
+		// A store that is full takes no answers, and ends sessions all the same.
+		if known, readErr := p.Login.ByToken(r.Context(), r.PathValue("token")); readErr == nil {
+			a = known
+		}
+	}
+	if a.SessionID != "" {
+		if _, revokeErr := p.Sessions.Revoke(r.Context(), a.SessionID); err == nil {
+			err = revokeErr
+		}
 	}
 	if err != nil {
 		p.linkUnknown(w, r, err)
