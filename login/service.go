@@ -23,6 +23,8 @@ const (
 	// linger is how long an attempt is remembered after it could no longer
 	// succeed: for the browser to be told, and for WeChat's late events.
 	linger = 15 * time.Minute
+	// maxTTL is the longest that a method may let an attempt live.
+	maxTTL = 30 * time.Minute
 	// idLen is the length of what rand.Text returns.
 	idLen = 26
 	// revocable is how long the person who scanned may still say "that was not me".
@@ -108,15 +110,22 @@ func (v *Service) Begin(ctx context.Context, r Request) (Attempt, Shown, error) 
 		OnPhone:   r.OnPhone,
 		CreatedAt: v.now().UTC(),
 	}
+	// WeChat must not be asked for a code that cannot be kept: its quota is small,
+	// and the visitor would wait for both.
+	if err := v.store.Set(ctx, a.sceneKey(), []byte(a.ID), maxTTL+linger); err != nil {
+		return Attempt{}, Shown{}, fmt.Errorf("keeping the attempt: %w", err)
+	}
 	shown, err := starter.Start(ctx, &a)
 	if err != nil {
+		// Should this fail, the entry goes by itself.
+		_, _ = v.store.Delete(context.WithoutCancel(ctx), a.sceneKey())
 		return Attempt{}, Shown{}, err
 	}
 	return a, shown, v.write(ctx, &a)
 }
 
-// write keeps a new attempt and the ways to find it. The attempt comes last, so
-// that it can be found by its scene as soon as it exists.
+// write keeps a new attempt and the other way to find it. The attempt comes last,
+// so that it can be found as soon as it exists.
 func (v *Service) write(ctx context.Context, a *Attempt) error {
 	raw, err := json.Marshal(a)
 	if err != nil {
@@ -127,7 +136,6 @@ func (v *Service) write(ctx context.Context, a *Attempt) error {
 		value []byte
 		ttl   time.Duration
 	}{
-		{a.sceneKey(), []byte(a.ID), v.ttl(a)},
 		{tokenPrefix + hash(a.Token), []byte(a.ID), v.ttl(a) + revocable},
 		{attemptPrefix + a.ID, raw, v.ttl(a)},
 	} {

@@ -5,6 +5,7 @@ package login
 
 import (
 	"sync"
+	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/store"
 )
@@ -53,13 +54,42 @@ func (w *watchers) remove(id string, c chan struct{}) {
 // notice wakes the browsers of one attempt, or all of them where it is not
 // known what was missed.
 func (w *watchers) notice(n store.Notice) {
-	if n.Kind != store.Message {
-		w.wakeAll()
+	switch n.Kind {
+	case store.Message:
+	case store.Lost: // what they know is still true
+		return
+	case store.Restored:
+		w.wakeSlowly()
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	wake(w.byID[n.Payload])
+}
+
+// wakeSlowly wakes all of them, one batch after the other: they ask the store, and
+// so do those of all other nodes.
+func (w *watchers) wakeSlowly() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	after, n := time.Duration(0), 0
+	for id := range w.byID {
+		time.AfterFunc(after, func() { w.wakeOne(id) })
+		if n++; n%wakeBatch == 0 {
+			after += wakePause
+		}
+	}
+}
+
+const (
+	wakeBatch = 200
+	wakePause = 20 * time.Millisecond
+)
+
+func (w *watchers) wakeOne(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	wake(w.byID[id])
 }
 
 func (w *watchers) wakeAll() {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/login"
+	"github.com/caddy-wechat/caddy-wechat/session"
 	"github.com/caddy-wechat/caddy-wechat/user"
 	"github.com/caddy-wechat/caddy-wechat/wechat"
 )
@@ -244,6 +245,8 @@ func (p *Portal) notEntered(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, errDisowned):
 		writeError(w, http.StatusGone, string(login.Cancelled), "the sign-in was disowned on the phone")
+	case errors.Is(err, session.ErrSignedOut):
+		writeError(w, http.StatusGone, string(login.Cancelled), "the person has signed out everywhere: begin a new sign-in")
 	case errors.Is(err, login.ErrState):
 		a, err := p.attempt(r)
 		if err != nil {

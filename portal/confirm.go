@@ -78,15 +78,27 @@ func (p *Portal) linkedAttempt(r *http.Request) (login.Attempt, error) {
 	return a, err
 }
 
+// disown ends the session of an attempt, also where a store that is full does not
+// take the answer.
+func (p *Portal) disown(r *http.Request, a login.Attempt) (login.Attempt, error) {
+	answered, _, err := p.Login.Answer(r.Context(), a.Token, login.ChoiceRevoke, login.Person{})
+	if err == nil {
+		a = answered
+	}
+	if a.SessionID != "" {
+		if _, revokeErr := p.Sessions.Revoke(r.Context(), a.SessionID); err == nil {
+			err = revokeErr
+		}
+	}
+	return a, err
+}
+
 // revokeAttempt is the answer "that was not me" after the fact: the session that
 // came of the attempt ends, and one that has yet to come never does.
 func (p *Portal) revokeAttempt(w http.ResponseWriter, r *http.Request) {
 	a, err := p.linkedAttempt(r)
 	if err == nil {
-		a, _, err = p.Login.Answer(r.Context(), a.Token, login.ChoiceRevoke, login.Person{})
-	}
-	if err == nil && a.SessionID != "" {
-		_, err = p.Sessions.Revoke(r.Context(), a.SessionID)
+		a, err = p.disown(r, a)
 	}
 	if err != nil {
 		p.linkUnknown(w, r, err)

@@ -5,17 +5,25 @@ package portal
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 
 	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/login"
 	"github.com/caddy-wechat/caddy-wechat/session"
+	"github.com/caddy-wechat/caddy-wechat/store"
 	"github.com/caddy-wechat/caddy-wechat/user"
 )
 
 // errDisowned says that the person did not want the session that came of an attempt.
 var errDisowned = errors.New("disowned on the phone")
+
+// issuePatience is the patience for the store that must be left when an attempt
+// is consumed: else it might be used up, and no session be there to show for it.
+const issuePatience = storePatience / 2
+
+var errNoPatience = fmt.Errorf("%w: it is too slow to end an attempt and begin its session", store.ErrUnavailable)
 
 // entered is a new session and the cookie that names it.
 type entered struct {
@@ -36,6 +44,9 @@ func (p *Portal) enter(r *http.Request, a login.Attempt) (entered, error) {
 	}
 	if err != nil {
 		return entered{}, err
+	}
+	if store.PatienceOf(r.Context()).Left(storePatience) < issuePatience {
+		return entered{}, errNoPatience
 	}
 	id := session.NewID()
 	if err := p.Login.Consume(r.Context(), a.ID, credentialsOf(r).browser, id); err != nil {

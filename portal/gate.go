@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddy-wechat/caddy-wechat/portal/page"
 	"github.com/caddy-wechat/caddy-wechat/session"
+	"github.com/caddy-wechat/caddy-wechat/store"
 	"github.com/caddy-wechat/caddy-wechat/user"
 )
 
@@ -36,7 +37,7 @@ func (p *Portal) Serve(w http.ResponseWriter, r *http.Request, next Next) error 
 	if !p.selected(r) {
 		return next(w, p.mark(r.Context(), r, creds), nil)
 	}
-	who, err := p.identify(r.Context(), creds)
+	who, err := p.identify(store.WithPatience(r.Context(), storePatience), creds)
 	switch {
 	case errors.Is(err, session.ErrInvalid):
 		if !p.Optional {
@@ -60,8 +61,8 @@ func (p *Portal) Serve(w http.ResponseWriter, r *http.Request, next Next) error 
 func (p *Portal) pass(w http.ResponseWriter, r *http.Request, creds credentials, who *Principal, next Next) error {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	release := p.Sessions.Track(who.Session, cancel)
-	defer release()
+	tracked := p.Sessions.Track(who.Session, cancel)
+	defer tracked.Release()
 	if !p.Sessions.Live(ctx, who.Session.ID) { // revoked since it was checked
 		p.askToSignIn(w, r)
 		return nil

@@ -32,11 +32,11 @@ type checkup struct {
 func (c *checkup) look(ctx context.Context, p *Portal) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now := p.Now(); !c.done || now.Sub(c.at) >= healthFresh {
+	if !c.done || p.Now().Sub(c.at) >= healthFresh {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthTimeout)
 		defer cancel()
 		c.err = p.Store.Ping(ctx)
-		c.at, c.done = now, true
+		c.at, c.done = p.Now(), true
 	}
 	return c.err
 }

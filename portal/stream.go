@@ -4,8 +4,11 @@
 package portal
 
 import (
+	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math/big"
 	"net/http"
 	"strconv"
 	"time"
@@ -18,8 +21,9 @@ const (
 	maxWait = 30
 	// heartbeat keeps an event stream from being taken for dead.
 	heartbeat = 15 * time.Second
-	// reconnect is after how many milliseconds a browser whose stream was cut
-	// comes back.
+	// reconnect is after how many milliseconds, and up to as many more, a browser
+	// whose stream was cut comes back; and after how many an attempt that could
+	// not be read is read again. Many streams are cut at once.
 	reconnect = 1000
 )
 
@@ -63,8 +67,12 @@ func (p *Portal) streamAttempt(w http.ResponseWriter, r *http.Request) {
 		case <-over.C:
 		}
 		next, err := p.attempt(patient(r))
-		if err != nil {
+		if errors.Is(err, login.ErrNotFound) {
 			return // the browser comes back and is told why
+		}
+		if err != nil {
+			over.Reset(aWhile())
+			continue
 		}
 		over.Reset(max(next.ExpiresAt.Sub(p.Now()), time.Millisecond))
 		if next.State == a.State {
@@ -74,6 +82,12 @@ func (p *Portal) streamAttempt(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+}
+
+// aWhile is a pause that is another for each stream.
+func aWhile() time.Duration {
+	more, _ := rand.Int(rand.Reader, big.NewInt(reconnect)) // never fails since Go 1.24
+	return time.Duration(reconnect+more.Int64()) * time.Millisecond
 }
 
 // eventStream writes server-sent events.
@@ -96,7 +110,7 @@ func (s *eventStream) send(a login.Attempt) error {
 	if err != nil {
 		return err
 	}
-	return s.write(fmt.Sprintf("retry: %d\nevent: state\ndata: %s\n\n", reconnect, data))
+	return s.write(fmt.Sprintf("retry: %d\nevent: state\ndata: %s\n\n", aWhile().Milliseconds(), data))
 }
 
 func (s *eventStream) comment() error { return s.write(":\n\n") }

@@ -212,12 +212,32 @@ func TestManager_RevokeUserRacingIssue(t *testing.T) {
 		}
 		return nil
 	})
-	_, cookie := w.issue(m, "alice")
-	w.wantValid(m, cookie)
-	if n, err := m.RevokeUser(t.Context(), "alice"); n != 1 || err != nil {
-		t.Errorf("RevokeUser = %d, %v; want the session that it missed before", n, err)
+	s := Session{ID: NewID(), UserID: "alice"}
+	if _, _, err := m.Issue(t.Context(), s); !errors.Is(err, ErrSignedOut) {
+		t.Errorf("Issue = %v; want it to see the sign-out", err)
 	}
-	w.wantInvalid(m, cookie)
+	if _, found, err := m.set.Get(t.Context(), s.ID, 0); found || err != nil {
+		t.Errorf("the session lives on: %v, %v", found, err)
+	}
+}
+
+// The sign-out comes just after the session is recorded, and before Issue has looked.
+func TestManager_RevokeUserRacingTheEndOfIssue(t *testing.T) {
+	w := newWorld(t)
+	m := w.node()
+	var once atomic.Bool
+	after := w.store.After
+	w.store.After = func(ctx context.Context, method, key string) error {
+		if method == "Create" && !once.Swap(true) {
+			if n, err := m.RevokeUser(ctx, "alice"); n != 1 || err != nil {
+				t.Errorf("RevokeUser = %d, %v", n, err)
+			}
+		}
+		return after(ctx, method, key)
+	}
+	if _, _, err := m.Issue(t.Context(), Session{ID: NewID(), UserID: "alice"}); !errors.Is(err, ErrSignedOut) {
+		t.Errorf("Issue = %v; want it to see the sign-out", err)
+	}
 }
 
 // A session without an owner's entry could not be found to be ended: where the
@@ -253,7 +273,7 @@ func TestRecords_Track(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			ended = append(ended, name)
-		})
+		}).Release
 	}
 	track(one, s, "here")
 	track(other, s, "there")
@@ -280,8 +300,8 @@ func TestRecords_TrackEndsWithTime(t *testing.T) {
 		defer r.Close()
 		begun := time.Now()
 		ended := make(chan time.Duration, 100) // once a second until it is released
-		defer r.Track(&Session{ID: "short", ExpiresAt: begun.Add(time.Minute)}, func() { ended <- time.Since(begun) })()
-		defer r.Track(&Session{ID: "long", ExpiresAt: begun.Add(time.Hour)}, func() { t.Error("a session is ended before its time") })()
+		defer r.Track(&Session{ID: "short", ExpiresAt: begun.Add(time.Minute)}, func() { ended <- time.Since(begun) }).Release()
+		defer r.Track(&Session{ID: "long", ExpiresAt: begun.Add(time.Hour)}, func() { t.Error("a session is ended before its time") }).Release()
 		if after := <-ended; after < time.Minute || after > time.Minute+expiryCheck {
 			t.Errorf("ended after %v, want %v", after, time.Minute)
 		}
@@ -296,7 +316,7 @@ func TestRecords_TrackManyOfOneSession(t *testing.T) {
 		var ended [3]bool
 		var release [3]func()
 		for i := range ended {
-			release[i] = o.add(&Session{ID: "s"}, func() { ended[i] = true })
+			release[i] = o.add(&Session{ID: "s"}, func() { ended[i] = true }).Release
 		}
 		for _, i := range []int{1, 0, 2} {
 			if gone&(1<<i) != 0 {
@@ -317,7 +337,7 @@ func TestRecords_TrackLeavesNothingBehind(t *testing.T) {
 	m := w.node()
 	var all sync.WaitGroup
 	for range 100 {
-		all.Go(func() { m.Track(&Session{ID: "session"}, func() {})() })
+		all.Go(func() { m.Track(&Session{ID: "session"}, func() {}).Release() })
 	}
 	all.Wait()
 	if n := len(m.open.all); n != 0 {

@@ -5,6 +5,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -31,9 +32,14 @@ const (
 	// recheckTimeout and rechecksAtOnce bound that.
 	recheckTimeout = 2 * time.Second
 	rechecksAtOnce = 16
+	// deletesAtOnce is how many sessions of one user are ended at a time.
+	deletesAtOnce = 16
 	// touchTimeout bounds one "last seen" update.
 	touchTimeout = 5 * time.Second
 )
+
+// ErrSignedOut says that a session was ended before it began.
+var ErrSignedOut = errors.New("the person has signed out everywhere in the meantime")
 
 // live is a Session and the moment it was last used on this node.
 type live struct {
@@ -101,6 +107,7 @@ func (r *Records) run(ctx context.Context) {
 	expiry, recheck := time.NewTicker(expiryCheck), time.NewTicker(recheckInterval)
 	defer expiry.Stop()
 	defer recheck.Stop()
+	due := false // whether a revocation may have been missed since the last whole look
 	for {
 		select {
 		case <-ctx.Done():
@@ -108,11 +115,11 @@ func (r *Records) run(ctx context.Context) {
 		case <-expiry.C:
 			r.open.endExpired(r.now())
 		case <-recheck.C:
-			if !r.set.Flowing() {
-				r.recheck(ctx)
+			if due || !r.set.Flowing() {
+				due = !r.recheck(ctx)
 			}
 		case <-r.gap:
-			r.recheck(ctx)
+			due = !r.recheck(ctx)
 		case t := <-r.touches:
 			r.writeTouch(ctx, t)
 		}
@@ -120,12 +127,12 @@ func (r *Records) run(ctx context.Context) {
 }
 
 // recheck ends the connections of sessions that have been revoked without this
-// node hearing of it. While the store is away they stay: nothing is known
-// against them.
-func (r *Records) recheck(ctx context.Context) {
+// node hearing of it, and says whether it could look at all. While the store is
+// away they stay: nothing is known against them.
+func (r *Records) recheck(ctx context.Context) (complete bool) {
 	ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
 	defer cancel()
-	group, ctx := errgroup.WithContext(ctx)
+	var group errgroup.Group
 	group.SetLimit(rechecksAtOnce)
 	for _, id := range r.open.sessions() {
 		group.Go(func() error {
@@ -136,7 +143,7 @@ func (r *Records) recheck(ctx context.Context) {
 			return err
 		})
 	}
-	_ = group.Wait() // what is left will be looked at the next time
+	return group.Wait() == nil // what is left will be looked at the next time
 }
 
 // writeTouch records in the store when a session was last seen. A failure costs
@@ -163,6 +170,16 @@ func (r *Records) add(ctx context.Context, s Session, ttl time.Duration) error {
 		return err
 	}
 	if _, err := r.set.Create(ctx, s.ID, &live{Session: s}, ttl); err != nil {
+		return err
+	}
+	// "Sign out everywhere" may have come in between. It takes all sessions off the
+	// list and then looks once more, so one of the two sees the other.
+	ids, err := r.owners.list(ctx, s.UserID)
+	if err == nil && !slices.Contains(ids, s.ID) {
+		err = ErrSignedOut
+	}
+	if err != nil {
+		_, _ = r.set.Delete(ctx, s.ID) // nobody has its cookie
 		return err
 	}
 	for _, id := range surplus {
@@ -200,26 +217,46 @@ func (r *Records) RevokeUser(ctx context.Context, userID string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	var ended []string
-	for _, id := range ids {
-		existed, err := r.set.Delete(ctx, id)
-		r.open.end(id)
-		if err != nil {
-			return len(ended), err
-		}
-		if existed {
-			ended = append(ended, id)
-		}
-		// Else it may be about to be issued, and the next "sign out everywhere"
-		// must find it; if it is gone, its entry goes by itself.
+	ended, rest, err := r.endAll(ctx, ids)
+	if err != nil {
+		_ = r.owners.remove(ctx, userID, ended...) // the next try has less to do
+		return len(ended), err
 	}
-	_ = r.owners.remove(ctx, userID, ended...) // or they go by themselves
-	return len(ended), nil
+	// Should it fail, as in a store that is full, the entries go by themselves.
+	_ = r.owners.remove(ctx, userID, ids...)
+	// What was not there may have been about to be issued: see add.
+	late, _, err := r.endAll(ctx, rest)
+	return len(ended) + len(late), err
 }
 
-// Track calls end when the session ends, by revocation or by time, until release
-// is called. It is how a WebSocket that a session opened is closed with it.
-func (r *Records) Track(s *Session, end func()) (release func()) {
+// endAll ends sessions, and says which there were and which not.
+func (r *Records) endAll(ctx context.Context, ids []string) (ended, rest []string, err error) {
+	var mu sync.Mutex
+	var group errgroup.Group
+	group.SetLimit(deletesAtOnce)
+	for _, id := range ids {
+		group.Go(func() error {
+			existed, err := r.set.Delete(ctx, id)
+			r.open.end(id)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err != nil:
+			case existed:
+				ended = append(ended, id)
+			default:
+				rest = append(rest, id)
+			}
+			return err
+		})
+	}
+	err = group.Wait()
+	return ended, rest, err
+}
+
+// Track calls end when the session ends, by revocation or by time, until what it
+// returns is released. It is how a WebSocket that a session opened is closed with it.
+func (r *Records) Track(s *Session, end func()) *Tracked {
 	return r.open.add(s, end)
 }
 
@@ -238,32 +275,37 @@ func (r *Records) Live(ctx context.Context, id string) bool {
 // openConns are the requests in progress, by session.
 type openConns struct {
 	mu  sync.Mutex
-	all map[string]*conn // the first of each session's
+	all map[string]*Tracked // the first of each session's
 }
 
-// conn is one request in progress, in the list of its session's. Nearly every
-// request makes one: it costs two allocations.
-type conn struct {
+// Tracked is one request in progress, in the list of its session's. Nearly every
+// request makes one: it costs one allocation.
+type Tracked struct {
+	of             *openConns
+	session        string
 	end            func()
 	expires        time.Time
-	previous, next *conn
+	previous, next *Tracked
 }
 
-func (o *openConns) add(s *Session, end func()) (release func()) {
-	id, c := s.ID, &conn{end: end, expires: s.ExpiresAt}
+// Release ends the tracking.
+func (c *Tracked) Release() { c.of.remove(c.session, c) }
+
+func (o *openConns) add(s *Session, end func()) *Tracked {
+	id, c := s.ID, &Tracked{of: o, session: s.ID, end: end, expires: s.ExpiresAt}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.all == nil {
-		o.all = make(map[string]*conn)
+		o.all = make(map[string]*Tracked)
 	}
 	if c.next = o.all[id]; c.next != nil {
 		c.next.previous = c
 	}
 	o.all[id] = c
-	return func() { o.remove(id, c) }
+	return c
 }
 
-func (o *openConns) remove(id string, c *conn) {
+func (o *openConns) remove(id string, c *Tracked) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if c.next != nil {
@@ -304,7 +346,7 @@ func (o *openConns) endExpired(now time.Time) {
 	}
 }
 
-func (c *conn) endAll() {
+func (c *Tracked) endAll() {
 	for ; c != nil; c = c.next {
 		c.end()
 	}

@@ -166,7 +166,7 @@ func (c *copying) write(ctx context.Context, item Item, ttl time.Duration) (Copy
 	case !found && c.options.DryRun:
 		return CopyCount{Copied: 1}, nil
 	case !found: // it has expired since Create found it
-		return c.write(ctx, item, ttl)
+		return CopyCount{Copied: 1}, c.to.Set(ctx, item.Key, item.Value, ttl)
 	case bytes.Equal(current, item.Value):
 		return CopyCount{AlreadyThere: 1}, nil
 	case !c.options.Overwrite:

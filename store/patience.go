@@ -12,7 +12,8 @@ import (
 // Patience is how long the calls of one request may together wait for a store
 // that is far away. A request makes several; each could be slow.
 type Patience struct {
-	left atomic.Int64 // nanoseconds
+	context.Context              // that of the request; one allocation for both
+	left            atomic.Int64 // nanoseconds
 }
 
 type patienceKey struct{}
@@ -20,9 +21,17 @@ type patienceKey struct{}
 // WithPatience returns a context under which all calls of a store together wait
 // no longer than d; those that would are refused with ErrUnavailable.
 func WithPatience(ctx context.Context, d time.Duration) context.Context {
-	p := new(Patience)
+	p := &Patience{Context: ctx}
 	p.left.Store(int64(d))
-	return context.WithValue(ctx, patienceKey{}, p)
+	return p
+}
+
+// Value implements context.Context.
+func (p *Patience) Value(key any) any {
+	if key == (patienceKey{}) {
+		return p
+	}
+	return p.Context.Value(key)
 }
 
 // PatienceOf returns the patience of ctx, or nil. It is for implementations of

@@ -138,7 +138,7 @@ for i in 1 2 3; do
 		appendonly yes
 		appendfsync everysec
 		min-replicas-to-write 1
-		min-replicas-max-lag 10
+		min-replicas-max-lag 5
 		repl-diskless-sync-delay 0
 	END
 	[ "$i" = 1 ] || echo "replicaof 127.0.0.1 $master" >>"$dir/redis-$i/redis.conf"

@@ -22,12 +22,13 @@ import (
 )
 
 const (
-	// loadTimeout bounds how long a request waits for one record. It reads two,
-	// its session and its user, and shall not wait longer than a second.
-	loadTimeout = 500 * time.Millisecond
-	// retryAfter is how long a failed store is left alone before a request
-	// tries it again; until then all are answered from memory or refused at once.
-	retryAfter = time.Second
+	// loadPatience is how long a request waits for one record. It reads two, its
+	// session and its user, and shall not wait longer than a second. It is the
+	// store that takes note of a server which does not answer, and then refuses
+	// at once.
+	loadPatience = 500 * time.Millisecond
+	// loadTimeout bounds a read of a store that knows no patience.
+	loadTimeout = time.Second
 )
 
 // Config says which records a Set keeps.
@@ -54,14 +55,12 @@ type Set[T any] struct {
 
 	// mu orders the arrival of notices and the caching of what was read before them.
 	mu       sync.Mutex
-	notices  uint64 // how many arrived
+	reads    map[*reading]struct{} // under way
 	onChange []func(id string)
 	onGap    []func()
 
 	// period is the present one.
 	period atomic.Pointer[period]
-	// down holds the Unix nanoseconds of the store's last failure.
-	down atomic.Int64
 }
 
 // period is a time with notices, or one without. What was read in one is kept
@@ -94,6 +93,7 @@ func New[T any](c Config) *Set[T] {
 		prefix: c.Kind + ":",
 		topic:  c.Kind,
 		now:    c.Now,
+		reads:  make(map[*reading]struct{}),
 		cache:  otter.Must(&otter.Options[string, *entry[T]]{MaximumSize: c.Size}),
 	}
 	if s.now == nil {
@@ -150,19 +150,22 @@ func (s *Set[T]) Flowing() bool { return s.period.Load().flowing }
 
 // load reads the record from the store, once for all who ask at the same time.
 func (s *Set[T]) load(ctx context.Context, id string) (*T, bool, error) {
-	// Negative is a clock that was set back since.
-	if since := s.now().UnixNano() - s.down.Load(); since >= 0 && since < int64(retryAfter) {
-		return nil, false, fmt.Errorf("reading %s %w: it failed less than %v ago", s.topic, store.ErrUnavailable, retryAfter)
-	}
-	// The read outlives a visitor who gives up: others may wait for it.
+	// The read outlives a visitor who gives up, and has a patience of its own:
+	// others may wait for it.
 	ch := s.flight.DoChan(id, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
 		defer cancel()
-		return s.read(ctx, id)
+		return s.read(store.WithPatience(ctx, loadPatience), id)
 	})
+	patience, began := store.PatienceOf(ctx), time.Now()
+	defer func() { patience.Spend(time.Since(began)) }()
+	late := time.NewTimer(patience.Left(2 * loadTimeout))
+	defer late.Stop()
 	select {
 	case <-ctx.Done():
 		return nil, false, ctx.Err()
+	case <-late.C:
+		return nil, false, fmt.Errorf("reading %s: %w: it is too slow for this request", s.topic, store.ErrUnavailable)
 	case r := <-ch:
 		if r.Err != nil {
 			return nil, false, r.Err
@@ -174,11 +177,11 @@ func (s *Set[T]) load(ctx context.Context, id string) (*T, bool, error) {
 
 // read reads and caches the record; nil means that there is none.
 func (s *Set[T]) read(ctx context.Context, id string) (*T, error) {
-	before, period := s.seen()
+	r := s.begin(id)
+	defer s.end(r)
 	raw, found, err := s.store.Get(ctx, s.prefix+id)
 	switch {
 	case err != nil:
-		s.down.Store(s.now().UnixNano())
 		if !errors.Is(err, store.ErrUnavailable) { // our own time-out
 			err = fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 		}
@@ -191,7 +194,7 @@ func (s *Set[T]) read(ctx context.Context, id string) (*T, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.keep(id, &entry[T]{value: v, read: s.now(), period: period}, before)
+	s.keep(r, &entry[T]{value: v, read: s.now(), period: r.period})
 	return v, nil
 }
 
@@ -203,53 +206,79 @@ func (s *Set[T]) decode(raw []byte) (*T, error) {
 	return v, nil
 }
 
-func (s *Set[T]) seen() (notices uint64, now *period) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.notices, s.period.Load()
+// reading is a read under way.
+type reading struct {
+	id     string
+	period *period
+	// stale says that the record has been changed since the read began.
+	stale bool
 }
 
-// keep caches e unless a notice has come since the record was read: the notice
-// may have been about it.
-func (s *Set[T]) keep(id string, e *entry[T], noticesBefore uint64) {
+func (s *Set[T]) begin(id string) *reading {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.notices == noticesBefore {
-		s.cache.Set(id, e)
+	r := &reading{id: id, period: s.period.Load()}
+	s.reads[r] = struct{}{}
+	return r
+}
+
+func (s *Set[T]) end(r *reading) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.reads, r)
+}
+
+// keep caches what a read has brought, unless it is known to be out of date.
+func (s *Set[T]) keep(r *reading, e *entry[T]) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !r.stale && r.period == s.period.Load() {
+		s.cache.Set(r.id, e)
+	}
+}
+
+// changed takes note, under the lock, that a record is another than what is in
+// memory, or on its way there.
+func (s *Set[T]) changed(id string) {
+	// Who asks from now on must not share a read that began before.
+	s.flight.Forget(id)
+	s.cache.Invalidate(id)
+	for r := range s.reads {
+		r.stale = r.stale || r.id == id
 	}
 }
 
 // notice is told by the store what other writers have done.
 func (s *Set[T]) notice(n store.Notice) {
 	s.mu.Lock()
-	s.notices++
-	// Who asks from now on must not share a read that began before.
-	s.flight.Forget(n.Payload)
 	switch n.Kind {
 	case store.Lost, store.Restored:
 		// What is in memory stays: it may have to serve in the next outage.
-		s.begin(n.Kind == store.Restored)
+		s.turn(n.Kind == store.Restored)
 	case store.Message:
-		s.cache.Invalidate(n.Payload)
+		s.changed(n.Payload)
 	}
-	changed, gap := s.onChange, s.onGap
+	onChange, onGap := s.onChange, s.onGap
 	s.mu.Unlock()
 	if n.Kind != store.Message {
-		for _, fn := range gap {
+		for _, fn := range onGap {
 			fn()
 		}
 		return
 	}
-	for _, fn := range changed {
+	for _, fn := range onChange {
 		fn(n.Payload)
 	}
 }
 
-// begin begins a period.
-func (s *Set[T]) begin(flowing bool) {
+// turn begins a period.
+func (s *Set[T]) turn(flowing bool) {
 	last := s.period.Load()
 	if last.flowing == flowing {
 		return
+	}
+	for r := range s.reads { // whoever asks from now on begins a read of his own
+		s.flight.Forget(r.id)
 	}
 	now := s.now()
 	last.ended.Store(&now)
@@ -322,7 +351,5 @@ func (s *Set[T]) Delete(ctx context.Context, id string) (bool, error) {
 func (s *Set[T]) forget(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.notices++
-	s.flight.Forget(id)
-	s.cache.Invalidate(id)
+	s.changed(id)
 }

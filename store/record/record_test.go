@@ -266,14 +266,12 @@ func TestSet_LoadRacingRestored(t *testing.T) {
 }
 
 // The store is gone, connection and all. Who was known passes for the grace,
-// counted from when notices stopped; nobody else does; and the store is not
-// hammered while it is down.
+// counted from when notices stopped; nobody else does.
 func TestSet_OutageWithLostNotices(t *testing.T) {
 	w := newWorld(t)
 	w.create("a", "one")
 	w.create("b", "two")
 	w.want(w.set, "a", "one")
-	w.gets.Store(0)
 	w.clock.Advance(time.Hour - time.Minute) // kept true by notices all the time
 	w.down.Store(true)
 	w.store.Tell("thing", store.Notice{Kind: store.Lost})
@@ -281,11 +279,7 @@ func TestSet_OutageWithLostNotices(t *testing.T) {
 		w.want(w.set, "a", "one")
 		w.wantUnavailable(w.set, "b")
 	}
-	w.wantGets(1, "200 gets within the back-off")
-	w.clock.Advance(retryAfter)
-	w.want(w.set, "a", "one")
-	w.wantGets(1, "after the back-off one more")
-	w.clock.Advance(grace - retryAfter)
+	w.clock.Advance(grace)
 	w.want(w.set, "a", "one")
 	w.clock.Advance(1)
 	w.wantUnavailable(w.set, "a")
@@ -343,25 +337,12 @@ func TestSet_OutageEnds(t *testing.T) {
 	w.clock.Advance(2 * grace)
 	w.wantUnavailable(w.set, "a")
 	w.down.Store(false)
-	w.clock.Advance(retryAfter)
 	w.want(w.set, "a", "one")
 	w.store.Tell("thing", store.Notice{Kind: store.Restored})
 	w.want(w.set, "a", "one")
 }
 
-// The clock is set back by an hour just after a failure: that must not leave the
-// store alone for an hour.
-func TestSet_BackOffSurvivesAClockSetBack(t *testing.T) {
-	w := newWorld(t)
-	w.create("a", "one")
-	w.down.Store(true)
-	w.wantUnavailable(w.set, "a")
-	w.down.Store(false)
-	w.clock.Advance(-time.Hour)
-	w.want(w.set, "a", "one")
-}
-
-// A store that hangs costs a request the load time-out, and the next ones nothing.
+// A store that hangs, and knows no patience, costs a request the load time-out.
 func TestSet_HangingStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &storetest.Memory{Before: func(ctx context.Context, _, _ string) error {
@@ -375,12 +356,21 @@ func TestSet_HangingStore(t *testing.T) {
 		if !errors.Is(err, store.ErrUnavailable) || time.Since(begun) != loadTimeout {
 			t.Errorf("Get = %v after %v; want ErrUnavailable after %v", err, time.Since(begun), loadTimeout)
 		}
-		begun = time.Now()
-		_, _, err = s.Get(t.Context(), "a", 0)
-		if !errors.Is(err, store.ErrUnavailable) || time.Since(begun) != 0 {
-			t.Errorf("Get = %v after %v; want ErrUnavailable at once", err, time.Since(begun))
-		}
 	})
+}
+
+// A store that waits for a network is told how long a request can wait.
+func TestSet_TellsTheStoreItsPatience(t *testing.T) {
+	w := newWorld(t)
+	told := func(ctx context.Context) {
+		if left := store.PatienceOf(ctx).Left(time.Hour); left != loadPatience {
+			t.Errorf("the store may take %v, want %v", left, loadPatience)
+		}
+	}
+	w.onGet.Store(&told)
+	if _, _, err := w.set.Get(store.WithPatience(t.Context(), time.Hour), "a", 0); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // A visitor closes the page while the store is asked: that says nothing about the

@@ -27,13 +27,20 @@ const rest = time.Second
 func (s *Store) send(ctx context.Context, args ...any) (any, error) {
 	cmd := newCommand(ctx, args...)
 	err := s.client.Process(ctx, cmd)
-	if errors.Is(err, goredis.Nil) {
+	if isNil(err) {
 		return nil, nil //nolint:nilnil // Redis's own nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	return cmd.Val(), nil
+}
+
+// isNil says whether Redis has answered nil. The error itself must be that: one that
+// wraps it may be a Sentinel's nil, who does not know the master, and nothing has
+// been asked at all.
+func isNil(err error) bool {
+	return err == goredis.Nil //nolint:errorlint // see above
 }
 
 // do sends one command about a key.
@@ -90,7 +97,7 @@ func (s *Store) callServer(ctx context.Context, server string, fn func(context.C
 	defer cancel()
 	result, err := s.breakers.of(server).Execute(func() (any, error) {
 		result, err := fn(limited)
-		return result, verdict(ctx, wait, err)
+		return result, verdict(ctx, time.Since(began), err)
 	})
 	patience.Spend(time.Since(began))
 	if err != nil {
@@ -99,8 +106,8 @@ func (s *Store) callServer(ctx context.Context, server string, fn func(context.C
 	return result, nil
 }
 
-// gaveUpError is an error of an operation whose caller went away, or had hardly any
-// time left: it says nothing about the server.
+// gaveUpError is an error of an operation whose caller went away, or gave it hardly
+// any time, or that waited for others on this node: it says nothing about the server.
 type gaveUpError struct{ error }
 
 func (e gaveUpError) Unwrap() error { return e.error }
@@ -109,8 +116,8 @@ func (e gaveUpError) Unwrap() error { return e.error }
 const shortWait = callTimeout / 4
 
 // verdict marks the errors that the breaker must not count.
-func verdict(caller context.Context, wait time.Duration, err error) error {
-	if err != nil && (ended(caller) != nil || wait < shortWait) {
+func verdict(caller context.Context, waited time.Duration, err error) error {
+	if err != nil && (errors.Is(caller.Err(), context.Canceled) || waited < shortWait || errors.Is(err, goredis.ErrPoolTimeout)) {
 		return gaveUpError{err}
 	}
 	return err
@@ -142,6 +149,7 @@ func explain(caller context.Context, err error) error {
 // cure says what to do about a refusal, for the operator who reads the log.
 func cure(err error) string {
 	for _, c := range []struct{ prefix, cure string }{
+		{"sentinels specified", ": check master, and that the Sentinels can be reached and watch it"},
 		{"NOAUTH", ": set password in the store block"},
 		{"WRONGPASS", ": check username and password in the store block"},
 		{"ERR invalid password", ": check password in the store block"},

@@ -5,7 +5,6 @@ package redis
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -99,6 +98,9 @@ func (s *Store) nodes(ctx context.Context) ([]node, error) {
 			return nil
 		})
 	})
+	if err == nil && len(nodes) == 0 {
+		err = fmt.Errorf("listing: %w: the Cluster has no masters", store.ErrUnavailable)
+	}
 	slices.SortFunc(nodes, func(a, b node) int { return strings.Compare(a.address, b.address) })
 	return nodes, err
 }
@@ -119,10 +121,13 @@ func (s *Store) scan(ctx context.Context, nodes []node, pos *position, prefix st
 		pipe := nodes[i].client.Pipeline() // on one connection, so of one server
 		info := pipe.Info(ctx, "server")
 		page := pipe.Scan(ctx, pos.scan, escapePattern(prefix)+"*", int64(count))
-		_, _ = pipe.Exec(ctx)
+		_, execErr := pipe.Exec(ctx)
 		run = runID(info.Val())
 		var err error
 		keys, next, err = page.Result()
+		if _, answered := execErr.(goredis.Error); err == nil && !answered { //nolint:errorlint // see isNil
+			err = execErr // and not that INFO is forbidden
+		}
 		return nil, err
 	})
 	if err != nil {
@@ -167,7 +172,7 @@ func (s *Store) read(ctx context.Context, keys []string) ([]store.Item, error) {
 			values[i], ttls[i] = pipe.Get(ctx, key), pipe.PTTL(ctx, key)
 		}
 		_, err := pipe.Exec(ctx)
-		if errors.Is(err, goredis.Nil) {
+		if isNil(err) {
 			err = nil
 		}
 		return nil, err
@@ -179,7 +184,7 @@ func (s *Store) read(ctx context.Context, keys []string) ([]store.Item, error) {
 	for i, key := range keys {
 		value, err := values[i].Bytes()
 		ttl := ttls[i].Val()
-		if errors.Is(err, goredis.Nil) || ttl == gone || ttl == 0 { // 0: in its last millisecond
+		if isNil(err) || ttl == gone || ttl == 0 { // 0: in its last millisecond
 			continue
 		}
 		if err != nil {

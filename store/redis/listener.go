@@ -8,6 +8,8 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"strconv"
+	"sync"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -16,9 +18,13 @@ import (
 const (
 	// beatInterval is how often a node sends itself a message.
 	beatInterval = 200 * time.Millisecond
-	// beatLimit is how long none may arrive before messages count as lost. What
-	// another node revokes is refused here within a second, whatever breaks.
+	// beatLimit is how old the last one that has arrived may be before messages
+	// count as lost. What another node revokes is refused here within a second,
+	// whatever breaks.
 	beatLimit = 700 * time.Millisecond
+	// connectLimit is how long a new connection may take until the first arrives.
+	// Nobody trusts it until then.
+	connectLimit = 3 * time.Second
 	// minPause and maxPause bound the wait before a new connection is tried. It
 	// is random, so that the nodes do not all come at once.
 	minPause = 50 * time.Millisecond
@@ -42,20 +48,20 @@ type listener struct {
 	// own is the channel of the node's messages to itself. The braces put it on
 	// the same server as the channel for all.
 	own string
+	// epoch is what the times in those messages count from.
+	epoch time.Time
 	// begun gets the outcome of the first connection: nil when it works.
 	begun chan error
 }
 
 func newListener(s *Store, node string) listener {
-	return listener{store: s, own: s.channel() + ":" + node, begun: make(chan error, 1)}
+	return listener{store: s, own: s.channel() + ":" + node, epoch: time.Now(), begun: make(chan error, 1)}
 }
 
 // run listens until ctx ends.
 func (l *listener) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		l.tell(l.listen(ctx))
-		// Whatever it was, subscribers know that they miss something.
-		l.store.topics.Lose()
 		l.store.lookAround(ctx)
 		pause(ctx)
 	}
@@ -88,16 +94,20 @@ func (l *listener) listen(ctx context.Context) error {
 		}
 		<-beaten
 	}()
-	if err := l.hear(ctx, messages); !errors.Is(err, errOver) {
-		return err
+	err := l.hear(ctx, messages)
+	// Whatever it was, subscribers must know at once that they miss something;
+	// what follows may take its time.
+	l.store.topics.Lose()
+	if errors.Is(err, errOver) {
+		err = <-failed
 	}
-	return <-failed
+	return err
 }
 
 // hear hands on what arrives. It returns when nothing comes from the node itself
 // any more.
 func (l *listener) hear(ctx context.Context, messages <-chan *goredis.Message) error {
-	silence := time.NewTimer(beatLimit)
+	silence := time.NewTimer(connectLimit)
 	defer silence.Stop()
 	for {
 		select {
@@ -110,7 +120,11 @@ func (l *listener) hear(ctx context.Context, messages <-chan *goredis.Message) e
 			case !ok:
 				return errOver
 			case m.Channel == l.own:
-				silence.Reset(beatLimit)
+				age := l.age(m.Payload)
+				if age >= beatLimit { // what others have sent is as late
+					return errSilence
+				}
+				silence.Reset(beatLimit - age)
 				l.store.topics.Restore()
 				l.tell(nil)
 			default:
@@ -122,10 +136,20 @@ func (l *listener) hear(ctx context.Context, messages <-chan *goredis.Message) e
 	}
 }
 
+// age is how long ago this node sent a message to itself.
+func (l *listener) age(payload string) time.Duration {
+	sent, err := strconv.ParseInt(payload, 10, 64)
+	if err != nil {
+		return beatLimit // not one of ours
+	}
+	return time.Since(l.epoch) - time.Duration(sent)
+}
+
 // receive reads the connection. go-redis would open another by itself when this
 // one fails; what was published in between would be lost without a word. So the
 // first error ends it.
 func receive(ctx context.Context, subscription *goredis.PubSub, subscribed chan<- struct{}, messages chan<- *goredis.Message) error {
+	var once sync.Once
 	for {
 		received, err := subscription.Receive(ctx)
 		if err != nil {
@@ -134,7 +158,7 @@ func receive(ctx context.Context, subscription *goredis.PubSub, subscribed chan<
 		switch received := received.(type) {
 		case *goredis.Subscription:
 			if received.Count == 2 { // the channel for all, and the node's own
-				close(subscribed)
+				once.Do(func() { close(subscribed) })
 			}
 		case *goredis.Message:
 			select {
@@ -157,7 +181,10 @@ func (l *listener) beat(ctx context.Context, subscribed <-chan struct{}, done ch
 	tick := time.NewTicker(beatInterval)
 	defer tick.Stop()
 	for {
-		_, _ = l.store.eval(ctx, publishScript, l.own, "") // its silence will be noticed
+		// An answer that does not come tells of the server, also where nobody
+		// waits for it any more. That the message does not arrive will be noticed.
+		sent := strconv.FormatInt(int64(time.Since(l.epoch)), 10)
+		_, _ = l.store.eval(context.WithoutCancel(ctx), publishScript, l.own, sent)
 		select {
 		case <-ctx.Done():
 			return

@@ -160,7 +160,8 @@ func (s *Store) announceAgain(ctx context.Context, all []store.Announcement) {
 	if !s.clustered || len(all) == 0 {
 		return
 	}
-	_, _ = s.eval(context.WithoutCancel(ctx), publishScript, s.channel(), s.announcements(all)[1:]...)
+	ctx = store.WithPatience(context.WithoutCancel(ctx), callTimeout/4)
+	_, _ = s.eval(ctx, publishScript, s.channel(), s.announcements(all)[1:]...)
 }
 
 var errAnswer = fmt.Errorf("%w: Redis gave an answer of an unexpected kind", store.ErrUnavailable)
