@@ -344,7 +344,7 @@ func (m *methods) follow(b *browser, address, decision string) (v visit) {
 	return v
 }
 
-// inWeChat signs the browser of a person in WeChat in by in_wechat.
+// byWeChat signs the browser of a person in WeChat in by in_wechat.
 func (m *methods) byWeChat(phone *wechattest.Phone) *browser {
 	m.t.Helper()
 	b := m.inside(phone)
@@ -381,7 +381,7 @@ func (m *methods) say(phone *wechattest.Phone, text string) wechattest.ChatMessa
 	return d.Reply
 }
 
-// offered are the methods that the login page offers a browser, in their order.
+// offeredMethods are those that the login page offers a browser, in their order.
 func (b *browser) offeredMethods(edit ...func(*http.Request)) (names []string) {
 	b.t.Helper()
 	got := b.get("/_wechat/login", edit...)

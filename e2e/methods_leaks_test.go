@@ -183,4 +183,6 @@ func (s *spy) prove(phone *wechattest.Phone, a *shown, link string) {
 }
 
 // stateIn is the state in the address that WeChat leads back to.
-func stateIn(path string) string { return regexp.MustCompile(`state=([^&]+)`).FindStringSubmatch(path)[1] }
+func stateIn(path string) string {
+	return regexp.MustCompile(`state=([^&]+)`).FindStringSubmatch(path)[1]
+}

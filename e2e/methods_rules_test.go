@@ -151,7 +151,7 @@ func TestG5MethodsClosed(t *testing.T) {
 	}
 	for method, b := range map[string]*browser{"website_qr": m.browser(), "in_wechat": m.inside(phone)} {
 		a := b.beginBy(method)
-		path := ""
+		var path string
 		if method == "in_wechat" {
 			path = m.follow(b, a.Redirect, "allow").callback(m)
 		} else {

@@ -210,10 +210,8 @@ func TestWebsiteForgedCode(t *testing.T) {
 	t.Parallel()
 	m := newMethods(t, methodOptions{options: options{account: "web_oauth snsapi_base"}})
 	alice := m.wechat.Phone("alice")
-	used := m.agree(alice, m.browser().beginBy("website_qr"))
 	victim := m.browser()
-	mine := victim.beginBy("website_qr")
-	used = m.agree(alice, mine)
+	used := m.agree(alice, victim.beginBy("website_qr"))
 	victim.get(used)
 	inside := m.inside(alice)
 	foreign := m.follow(inside, inside.beginBy("in_wechat").Redirect, "allow") // has used it up, too
@@ -243,7 +241,9 @@ func TestWebsiteForgedCode(t *testing.T) {
 }
 
 // codeIn is the code in the address that WeChat leads back to.
-func codeIn(path string) string { return regexp.MustCompile(`code=([^&]+)`).FindStringSubmatch(path)[1] }
+func codeIn(path string) string {
+	return regexp.MustCompile(`code=([^&]+)`).FindStringSubmatch(path)[1]
+}
 
 // TestQ12CallbackStaysOutOfTheAccessLog: the callback's address holds a code and a
 // state. It is in no access line, whatever comes of it.

@@ -22,6 +22,9 @@ const (
 	// callbackBudget bounds what a callback does, also after its visitor has
 	// hung up: WeChat's browser may call twice and wait for the second only.
 	callbackBudget = 8 * time.Second
+	// exchangeBudget is the part of it that WeChat may take, which leaves time to
+	// take note of what came of it.
+	exchangeBudget = 5 * time.Second
 	// callbackWait is how long the second call waits for the first.
 	callbackWait = 6 * time.Second
 	// issueWait is how long it waits for the session that the first one makes of
@@ -116,6 +119,8 @@ func (p *Portal) exchange(ctx context.Context, appID, code string) (login.Person
 	if oauth == nil { // configured no more
 		return login.Person{}, errUnknownAccount
 	}
+	ctx, cancel := context.WithTimeout(ctx, exchangeBudget)
+	defer cancel()
 	return oauth.Exchange(ctx, code)
 }
 

@@ -79,10 +79,8 @@ func miniQR(w *windows) {
 	w.tab(login.MiniQR)
 	w.scanFirst()
 	w.phone.Sees("有浏览器正在请求登录")
-	w.phone.Run(
-		chromedp.SendKeys(chromedp.CSS(`[name=nickname]`), "小明"),
-		chromedp.Click(chromedp.CSS(`[name=phone]`)),
-	)
+	w.phone.Run(chromedp.SendKeys(chromedp.CSS(`[name=nickname]`), "小明"))
+	w.tap(`[name=phone]`)
 	w.press("number", w.number())
 	w.phone.Sees("已确认登录")
 }
@@ -98,18 +96,16 @@ func chatCode(w *windows) {
 	w.tab(login.ChatCode)
 	w.site.Until(`/^\d{6}$/.test(document.getElementById('given').textContent)`)
 	code := chrometest.Eval[string](w.site, `document.getElementById('given').textContent`)
-	w.phone.Run(chromedp.Click(chromedp.CSS(`a[href^="/phone/chat/"]`)))
+	w.tap(`a[href^="/phone/chat/"]`)
 	w.either(`.compose .wide`, `[name=text]`) // follow, once
-	w.phone.Run(
-		chromedp.SendKeys(chromedp.CSS(`[name=text]`), code),
-		chromedp.Click(chromedp.CSS(`.compose button`)),
-	)
+	w.phone.Run(chromedp.SendKeys(chromedp.CSS(`[name=text]`), code))
+	w.tap(`.compose button`)
 	w.openLink()
 	w.press("choice", w.number())
 }
 
 func inWeChat(w *windows) {
-	w.phone.Run(chromedp.Click(chromedp.CSS(`a[href="` + w.inWeChatURL + `"]`)))
+	w.tap(`a[href="` + w.inWeChatURL + `"]`)
 	w.either(`[name=decision][value=allow]`, `h1 bdi`)
 }
 
@@ -118,20 +114,20 @@ func (w *windows) tab(method string) {
 	w.site.T.Helper()
 	w.site.Run(chromedp.Click(chromedp.CSS("#tab-" + method)))
 	w.site.Until(fmt.Sprintf(`document.getElementById('tab-%s').getAttribute('aria-selected') === 'true'`, method))
-	w.site.Until(`!['loading'].includes(document.getElementById('card').dataset.view)`)
+	w.site.Until(`document.getElementById('card').dataset.view !== 'loading'`)
 }
 
 // scanFirst scans the newest code: the one that the site shows.
 func (w *windows) scanFirst() {
 	w.phone.T.Helper()
-	w.phone.Run(chromedp.Click(chromedp.CSS(`nav a[href="/phone/scan"]`)), chromedp.Click(chromedp.CSS(`.code button`)))
+	w.tap(`nav a[href="/phone/scan"]`)
+	w.tap(`.code button`)
 }
 
 // openLink opens the link of the chat's last message, up to the question.
 func (w *windows) openLink() {
 	w.phone.T.Helper()
-	w.phone.Until(`document.querySelector('.line:last-of-type .bubble a') !== null`)
-	w.phone.Run(chromedp.Click(chromedp.CSS(`.line:last-of-type .bubble a`)))
+	w.tap(`.line:last-of-type .bubble a`)
 	w.either(`[name=decision][value=allow]`, `[name=choice]`)
 }
 
@@ -140,7 +136,7 @@ func (w *windows) either(once, next string) {
 	w.phone.T.Helper()
 	w.phone.Until(fmt.Sprintf(`document.querySelector(%q) !== null`, once+", "+next))
 	if chrometest.Eval[bool](w.phone, fmt.Sprintf(`document.querySelector(%q) === null`, next)) {
-		w.phone.Run(chromedp.Click(chromedp.CSS(once)))
+		w.tap(once)
 	}
 	w.phone.Until(fmt.Sprintf(`document.querySelector(%q) !== null`, next))
 }
@@ -148,7 +144,16 @@ func (w *windows) either(once, next string) {
 // press presses a button of the phone's page.
 func (w *windows) press(name, value string) {
 	w.phone.T.Helper()
-	w.phone.Run(chromedp.Click(chromedp.CSS(fmt.Sprintf(`button[name=%s][value=%q]`, name, value))))
+	w.tap(fmt.Sprintf(`button[name=%s][value=%q]`, name, value))
+}
+
+// tap clicks on what the phone shows. It does so by script: the click of a mouse is
+// not always reported back where it leads to another host.
+func (w *windows) tap(selector string) {
+	w.phone.T.Helper()
+	found := fmt.Sprintf(`document.querySelector(%q)`, selector)
+	w.phone.Until(`document.readyState === 'complete' && ` + found + ` !== null && ` + found + `.checkVisibility()`)
+	chrometest.Eval[bool](w.phone, `(`+found+`.click(), true)`)
 }
 
 // number is the one that the site shows.

@@ -179,6 +179,28 @@ func TestInstructions(t *testing.T) {
 	}
 }
 
+// TestOptions keep cookies apart on one machine, and let cameras in on a network.
+func TestOptions(t *testing.T) {
+	t.Parallel()
+	ln, err := listen("127.0.0.1", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	d := &demo{siteURL: "http://127.0.0.1:8080/", phoneURL: "http://127.0.0.1:8081/phone/"}
+	d.inWeChatURL = webviewURL(options{address: loopback}, ln)
+	if hostname(d.inWeChatURL) == hostname(d.siteURL) {
+		t.Errorf("%s has the cookies of %s", d.inWeChatURL, d.siteURL)
+	}
+	here, lan := d.options(options{address: loopback}), d.options(options{address: netip.MustParseAddr("203.0.113.7")})
+	if here.QRBase != "" || len(here.Sites) != 1 || here.Webviews["http://127.0.0.1:8080"]+"/" != d.inWeChatURL {
+		t.Errorf("here: %+v", here)
+	}
+	if lan.QRBase != "http://127.0.0.1:8081" || len(lan.Sites) != 0 {
+		t.Errorf("on the network: %+v", lan)
+	}
+}
+
 // TestListenFallsForward takes the next port where one is busy.
 func TestListenFallsForward(t *testing.T) {
 	t.Parallel()

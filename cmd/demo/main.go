@@ -107,7 +107,7 @@ func (d *demo) instructions(o options) string {
 
 %s
 The app behind the site then greets you from its X-User-* headers. Sign out there and
-try the next: you are the same user by all of them. Ctrl-C ends the demo.
+try the next: wherever WeChat gives a unionid, you are the same user. Ctrl-C ends the demo.
 %s`, d.siteURL, phone, strings.Join(steps(o), ""), warning)
 }
 

@@ -145,15 +145,15 @@ func (n Number) masked() string {
 	return n.National[:3] + "****" + n.National[len(n.National)-4:]
 }
 
-// miniRefusal is an answer of the gateway that is no success.
-type miniRefusal struct{ Code, Reason string }
+// refusedError is an answer of the gateway that is no success.
+type refusedError struct{ Code, Reason string }
 
 // Error implements error.
-func (e miniRefusal) Error() string {
+func (e refusedError) Error() string {
 	return "the gateway refuses: " + strings.TrimSpace(e.Code+" "+e.Reason)
 }
 
-// call is wx.request to an endpoint of the gateway. Its error is a [miniRefusal]
+// call is wx.request to an endpoint of the gateway. Its error is a [refusedError]
 // where the gateway answers.
 func (m *MiniPage) call(ctx context.Context, action string, body, answer any) error {
 	m.phone.server.mu.Lock()
@@ -180,7 +180,7 @@ func (m *MiniPage) call(ctx context.Context, action string, body, answer any) er
 	if resp.StatusCode != http.StatusOK {
 		var refusal struct{ Error, Reason string }
 		_ = json.Unmarshal(raw, &refusal) // what is no JSON has no reason
-		return miniRefusal{refusal.Error, refusal.Reason}
+		return refusedError{refusal.Error, refusal.Reason}
 	}
 	if answer == nil {
 		return nil
@@ -205,7 +205,7 @@ var miniEnds = map[string]miniEnd{
 }
 
 func endOf(err error) *miniEnd {
-	if refusal, ok := errors.AsType[miniRefusal](err); ok {
+	if refusal, ok := errors.AsType[refusedError](err); ok {
 		for _, why := range []string{refusal.Reason, refusal.Code} {
 			if end, known := miniEnds[why]; known {
 				return &end

@@ -82,7 +82,7 @@ func TestMiniOnPhone_Confirm(t *testing.T) {
 	}
 
 	form := miniForm(code, "number", "42")
-	form.Set("nickname", "  明  明 ")
+	form.Set("nickname", "  明  天 ")
 	form.Set("phone", "1")
 	expect(t, b.do("POST", "/phone/mini", form).Body.String(), "已确认登录")
 	scan, confirm := g.asked[0], g.asked[1]
@@ -90,7 +90,7 @@ func TestMiniOnPhone_Confirm(t *testing.T) {
 		t.Errorf("asked %v", g.asked)
 	}
 	delete(confirm, "phone_code")
-	want := map[string]string{"action": "confirm", "ticket": "TICKET", "number": "42", "nickname": "明 明"}
+	want := map[string]string{"action": "confirm", "ticket": "TICKET", "number": "42", "nickname": "明 天"}
 	if diff := cmp.Diff(want, confirm); diff != "" {
 		t.Errorf("confirm (-want +got):\n%s", diff)
 	}
