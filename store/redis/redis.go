@@ -151,7 +151,7 @@ func (s *Store) Open() error {
 // awaitListener waits until the node has heard itself: then the first visitor need
 // not ask Redis for what is in memory, and whoever may not subscribe is told so.
 func (s *Store) awaitListener() error {
-	late := time.NewTimer(callTimeout)
+	late := time.NewTimer(connectLimit)
 	defer late.Stop()
 	err := errSilence
 	select {
