@@ -37,7 +37,7 @@ func TestRedis_PoolKey(t *testing.T) {
 		"one more address":                func(r *Redis) { r.Addresses = []string{"a:1", "a:2"} },
 		"another user":                    func(r *Redis) { r.Username = "v" },
 		"another password":                func(r *Redis) { r.Password = "other-password-never-to-be-logged" },
-		"no password":                     func(r *Redis) { r.Password = "" },
+		"no password":                     func(r *Redis) { r.Username, r.Password = "", "" },
 		"another db":                      func(r *Redis) { r.DB = 1 },
 		"another master":                  func(r *Redis) { r.Master = "n" },
 		"another user of the Sentinels":   func(r *Redis) { r.SentinelUsername = "sv" },

@@ -214,8 +214,30 @@ func (p *Portal) cancelAttempt(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// openSession is POST attempts/{id}/session.
+// openSession is POST attempts/{id}/session. Of the requests for one attempt that
+// are here at the same time one is served; the others learn what has become of it.
 func (p *Portal) openSession(w http.ResponseWriter, r *http.Request) {
+	served := false
+	_, _, _ = p.opening.Do(r.PathValue("id")+credentialsOf(r).browser, func() (any, error) {
+		served = true
+		p.openOne(w, r)
+		return nil, nil //nolint:nilnil // the answer is written
+	})
+	if served {
+		return
+	}
+	a, err := p.attempt(r)
+	switch {
+	case err != nil:
+		p.attemptUnknown(w, r, err)
+	case a.State == login.Confirmed: // the other has failed
+		p.unavailable(w, r, errNoPatience)
+	default:
+		notConfirmed(w, a)
+	}
+}
+
+func (p *Portal) openOne(w http.ResponseWriter, r *http.Request) {
 	a, err := p.attempt(r)
 	if err != nil {
 		p.attemptUnknown(w, r, err)

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/caddy-wechat/caddy-wechat/login"
 	"github.com/caddy-wechat/caddy-wechat/portal/page"
@@ -117,6 +118,7 @@ type Portal struct {
 	warnings *throttle
 	troubles troubles
 	checkup  checkup
+	opening  singleflight.Group // of sessions, by attempt and browser
 
 	closed    chan struct{}
 	closeOnce sync.Once

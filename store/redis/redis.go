@@ -100,12 +100,18 @@ func (c Config) Check() error {
 		return fmt.Errorf("db %d does not exist: databases count from 0", c.DB)
 	case !c.Cluster && c.Master == "" && len(c.Addresses) > 1:
 		return errors.New("several addresses are given: say whether they are nodes of a Cluster, with cluster, or Sentinels, with master and its name")
+	case len(c.KeyPrefix) > maxKeyPrefix || strings.ContainsAny(c.KeyPrefix, "{}"):
+		return fmt.Errorf("key_prefix %q cannot be used: write at most %d bytes, without braces", c.KeyPrefix, maxKeyPrefix)
+	}
+	return c.checkCredentials()
+}
+
+func (c Config) checkCredentials() error {
+	switch {
 	case c.Master == "" && c.SentinelUsername+c.SentinelPassword != "":
 		return errors.New("credentials of a Sentinel are given, but no master: name the master that the Sentinels watch, or remove the credentials")
 	case c.Username != "" && c.Password == "", c.SentinelUsername != "" && c.SentinelPassword == "":
 		return errors.New("a username is given without a password: give both, or neither for the default user")
-	case len(c.KeyPrefix) > maxKeyPrefix || strings.ContainsAny(c.KeyPrefix, "{}"):
-		return fmt.Errorf("key_prefix %q cannot be used: write at most %d bytes, without braces", c.KeyPrefix, maxKeyPrefix)
 	}
 	return nil
 }
@@ -145,7 +151,7 @@ func (s *Store) Open() error {
 // awaitListener waits until the node has heard itself: then the first visitor need
 // not ask Redis for what is in memory, and whoever may not subscribe is told so.
 func (s *Store) awaitListener() error {
-	late := time.NewTimer(callTimeout)
+	late := time.NewTimer(connectLimit)
 	defer late.Stop()
 	err := errSilence
 	select {
