@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -116,13 +117,18 @@ const maxQRImage = 200 << 10
 // image reads the account's QR code.
 func (o *OfficialAccount) image() (string, error) {
 	if o.QRImage == "" {
-		return "", errors.New("chat_code needs the account's own QR code: set qr_image to its file; WeChat's console offers it (设置与开发 → 公众号设置 → 二维码)")
+		return "", errors.New("chat_code needs the account's own QR code: set qr_image to its file; WeChat's console offers it (设置与开发 → 账号设置 → 二维码)")
 	}
 	path, err := caddy.NewReplacer().ReplaceOrErr(o.QRImage, true, true)
 	if err != nil {
 		return "", fmt.Errorf("qr_image: %w", err)
 	}
-	image, err := os.ReadFile(path)
+	file, err := os.Open(path) //nolint:gosec // the operator names it
+	if err != nil {
+		return "", fmt.Errorf("qr_image: %w", err)
+	}
+	defer file.Close()
+	image, err := io.ReadAll(io.LimitReader(file, maxQRImage+1))
 	if err != nil {
 		return "", fmt.Errorf("qr_image: %w", err)
 	}

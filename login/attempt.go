@@ -181,8 +181,7 @@ func (a *Attempt) answer(choice string) bool {
 		a.State, a.Reason = Cancelled, ReasonPhone
 	case a.State != Scanned:
 		return false
-	case a.Confirm == ConfirmTap && choice == ChoiceYes,
-		a.Confirm == ConfirmNumber && subtle.ConstantTimeCompare([]byte(choice), []byte(a.Number)) == 1:
+	case a.Accepts(choice):
 		a.State = Confirmed
 	case a.Confirm == ConfirmNumber && isNumber(choice):
 		a.State, a.Reason = Denied, ReasonWrongNumber
@@ -190,6 +189,12 @@ func (a *Attempt) answer(choice string) bool {
 		return false
 	}
 	return true
+}
+
+// Accepts says whether a choice confirms a scanned attempt.
+func (a *Attempt) Accepts(choice string) bool {
+	return a.State == Scanned && !a.authorizes() && (a.Confirm == ConfirmTap && choice == ChoiceYes ||
+		a.Confirm == ConfirmNumber && subtle.ConstantTimeCompare([]byte(choice), []byte(a.Number)) == 1)
 }
 
 // isNumber says whether a choice has the form of the numbers on the page: only

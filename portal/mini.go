@@ -94,20 +94,20 @@ func (p *Portal) miniConfirm(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	more := login.Person{Name: wechat.CleanNickname(req.Nickname)}
-	if req.PhoneCode != "" && a.State == login.Scanned {
-		var err error
-		if more.Phone, err = mini.PhoneNumber(r.Context(), req.PhoneCode); err != nil {
-			p.miniFailed(w, r, a.AppID, err)
-			return
-		}
-	}
 	choice := req.Number
 	switch {
 	case a.Confirm == login.ConfirmTap:
 		choice = login.ChoiceYes
 	case choice == login.ChoiceCancel, choice == login.ChoiceRevoke:
 		choice = "" // no number
+	}
+	more := login.Person{Name: wechat.CleanNickname(req.Nickname)}
+	if req.PhoneCode != "" && a.Accepts(choice) { // each call costs money
+		var err error
+		if more.Phone, err = mini.PhoneNumber(r.Context(), req.PhoneCode); err != nil {
+			p.miniFailed(w, r, a.AppID, err)
+			return
+		}
 	}
 	p.miniAnswer(w, r, a, choice, more)
 }
@@ -136,9 +136,8 @@ func (p *Portal) miniAnswer(w http.ResponseWriter, r *http.Request, a login.Atte
 		return
 	case changed:
 		p.answered(r, a)
-	case !a.State.Final() || a.State == login.Consumed:
-		// A repeated answer is no mistake of the person's.
 	}
+	// A repeated answer is no mistake of the person's.
 	if a.State == login.Confirmed || a.State == login.Consumed || a.State == login.Cancelled && a.Reason == login.ReasonPhone {
 		writeJSON(w, http.StatusOK, struct {
 			State login.State `json:"state"`

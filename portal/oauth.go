@@ -210,7 +210,7 @@ func (p *Portal) reissue(ctx context.Context, id string) (entered, error) {
 // leadBack sends the browser to the page it first asked for.
 func (p *Portal) leadBack(w http.ResponseWriter, r *http.Request, a login.Attempt) {
 	w.Header().Set("Cache-Control", "no-store")
-	http.Redirect(w, r, a.ReturnTo, http.StatusSeeOther) //nolint:gosec // localPath has judged it
+	http.Redirect(w, r, a.ReturnTo, http.StatusSeeOther) // localPath has judged it
 }
 
 // entryFailed shows why a person whom WeChat has named gets no session.

@@ -83,7 +83,7 @@ func onPhone(r *http.Request) bool {
 	if inWeChat(r) {
 		return false
 	}
-	if hint := r.Header.Get("Sec-CH-UA-Mobile"); hint != "" {
+	if hint := r.Header.Get("Sec-Ch-Ua-Mobile"); hint != "" {
 		return hint == "?1"
 	}
 	ua := r.UserAgent()

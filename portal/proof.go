@@ -40,7 +40,7 @@ func (p *Portal) proven(w http.ResponseWriter, r *http.Request, a login.Attempt)
 		return false
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	http.Redirect(w, r, proof(p.origin(r)+p.Prefix+login.CallbackPath, state), http.StatusSeeOther) //nolint:gosec // a page of WeChat's
+	http.Redirect(w, r, proof(p.origin(r)+p.Prefix+login.CallbackPath, state), http.StatusSeeOther)
 	return false
 }
 

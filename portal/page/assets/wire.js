@@ -112,7 +112,7 @@ const wire = (() => {
 
   // A picture that is part of the answer, or nothing: none is fetched from elsewhere.
   function picture(text) {
-    return /^data:image\/(png|jpeg|gif);base64,[\w+/=]+$/.test(text) ? text : '';
+    return /^data:image\/(png|jpeg|gif|webp);base64,[\w+/=]+$/.test(text) ? text : '';
   }
 
   return {page, el, onWake, pause, shown, backoff, request, attemptPath, leave, wechatURL, picture};
