@@ -218,10 +218,10 @@ func (p *Portal) cancelAttempt(w http.ResponseWriter, r *http.Request) {
 // are here at the same time one is served; the others learn what has become of it.
 func (p *Portal) openSession(w http.ResponseWriter, r *http.Request) {
 	served := false
-	_, _, _ = p.opening.Do(r.PathValue("id")+credentialsOf(r).browser, func() (any, error) {
+	_, _, _ = p.opening.Do(r.PathValue("id")+credentialsOf(r).browser, func() (any, error) { //nolint:dogsled // the answer is written
 		served = true
 		p.openOne(w, r)
-		return nil, nil //nolint:nilnil // the answer is written
+		return nil, nil //nolint:nilnil // see above
 	})
 	if served {
 		return
