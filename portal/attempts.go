@@ -129,7 +129,7 @@ func (p *Portal) attemptFailed(w http.ResponseWriter, r *http.Request, o Offer, 
 		p.unavailable(w, r, err)
 		return
 	}
-	if refused {
+	if refused && !errors.Is(err, wechat.ErrUnavailable) {
 		p.troubles.add(o, p.Now())
 	}
 	p.warnRefusal(o.AppID, "WeChat does not let visitors sign in by "+o.Method, err)

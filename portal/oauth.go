@@ -130,6 +130,9 @@ func (p *Portal) exchangeFailed(w http.ResponseWriter, r *http.Request, a login.
 	if errors.Is(err, wechat.ErrVirtualUser) {
 		reason, status, notice = login.ReasonVirtual, http.StatusForbidden, page.VirtualUser
 	} else {
+		if refusal, ok := errors.AsType[*wechat.Error](err); ok && refusal.Permanent() { // which no visitor can cause
+			p.troubles.add(Offer{Method: a.Method, AppID: a.AppID}, p.Now())
+		}
 		p.warnRefusal(a.AppID, "WeChat does not say who has authorized", err)
 	}
 	if err := p.Login.Refuse(r.Context(), a.ID, reason); err != nil {

@@ -33,6 +33,12 @@ func (p *Portal) proven(w http.ResponseWriter, r *http.Request, a login.Attempt)
 		p.pages.Notice(w, r, http.StatusForbidden, page.OpenInWeChat)
 		return false
 	}
+	// Each way to WeChat and back is kept in the store, and costs a call.
+	if wait := p.limits.confirms.take(p.ClientAddr(r), p.Now()); wait > 0 {
+		setRetryAfter(w, wait)
+		p.pages.Notice(w, r, http.StatusTooManyRequests, page.TooMany)
+		return false
+	}
 	browser := p.cookies.bind(w, credentialsOf(r).browser)
 	state, err := p.Login.AskProof(r.Context(), a, proofPrefix, browser)
 	if err != nil {
