@@ -1,12 +1,12 @@
 # `make test` is the one command: it installs what the machine lacks and runs everything.
-.PHONY: test setup fmt vet lint unit fuzz bench demo build clean
+.PHONY: test setup fmt vet lint unit miniprogram fuzz bench demo build clean
 
 TOOL := go tool -modfile=tools/go.mod
 # How long each fuzz target runs in `make fuzz`: a number of inputs, because Go's
 # fuzzer may report a time that is up as a failure.
 FUZZTIME ?= 10000x
 
-test: setup fmt vet lint unit fuzz
+test: setup fmt vet lint unit miniprogram fuzz
 
 setup:
 	@scripts/setup.sh
@@ -22,6 +22,10 @@ lint:
 
 unit:
 	$(TOOL) gotestsum --format pkgname-and-test-fails -- -race -timeout 14m ./...
+
+# The login page of the mini program, in the simulator of its framework.
+miniprogram:
+	cd examples/miniprogram && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && npm test
 
 fuzz:
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz.sh

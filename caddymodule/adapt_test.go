@@ -42,7 +42,7 @@ func TestAdapt(t *testing.T) {
 	if err != nil || len(files) < 20 {
 		t.Fatalf("%d golden files, %v", len(files), err)
 	}
-	t.Chdir(redisFiles(t))
+	t.Chdir(goldenFiles(t))
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".caddyfiletest")
 		t.Run(name, func(t *testing.T) {
@@ -95,8 +95,8 @@ func adaptAndProvision(t *testing.T, input string, wantErr bool) string {
 	return pretty.String() + "\n"
 }
 
-// redisFiles makes a directory with the files that the golden Caddyfiles name.
-func redisFiles(t *testing.T) (dir string) {
+// goldenFiles makes a directory with the files that the golden Caddyfiles name.
+func goldenFiles(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	write := func(name string, content []byte) {
@@ -110,6 +110,10 @@ func redisFiles(t *testing.T) (dir string) {
 	write("redis-ca.pem", ca)
 	write("redis.pem", certificate)
 	write("redis.key", key)
+	image := []byte("\x89PNG\r\n\x1a\n")
+	write("account-qr.png", image)
+	write("large.png", append(image, make([]byte, maxQRImage)...))
+	write("no-image.png", []byte("<svg xmlns=\"http://www.w3.org/2000/svg\"/>"))
 	return dir
 }
 

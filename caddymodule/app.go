@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -31,6 +32,12 @@ type App struct {
 	// The service accounts (服务号) and test accounts (测试号) whose QR codes
 	// visitors scan.
 	OfficialAccounts []*OfficialAccount `json:"official_accounts,omitempty"`
+
+	// The mini programs (小程序) whose codes visitors scan.
+	MiniPrograms []*MiniProgram `json:"mini_programs,omitempty"`
+
+	// The website applications (网站应用) of WeChat's open platform.
+	Websites []*Website `json:"websites,omitempty"`
 
 	// Where attempts, sessions, users and keys are kept. Default: `embedded`.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=wechat.stores inline_key=backend"`
@@ -64,6 +71,7 @@ type App struct {
 	sessions *session.Manager
 	users    *user.Directory
 	accounts map[string]portal.Account
+	offers   []portal.Offer // what the accounts allow
 	limits   portal.Limits
 }
 
@@ -169,14 +177,11 @@ func (a *App) Cleanup() error {
 	return nil
 }
 
-// account returns the official account of that app id, or nil.
-func (a *App) account(appID string) *OfficialAccount {
-	for _, account := range a.OfficialAccounts {
-		if account.AppID == appID {
-			return account
-		}
-	}
-	return nil
+// has says whether an account of that app id is configured.
+func (a *App) has(appID string) bool {
+	return slices.ContainsFunc(a.OfficialAccounts, func(o *OfficialAccount) bool { return o.AppID == appID }) ||
+		slices.ContainsFunc(a.MiniPrograms, func(m *MiniProgram) bool { return m.AppID == appID }) ||
+		slices.ContainsFunc(a.Websites, func(w *Website) bool { return w.AppID == appID })
 }
 
 // Interface guards.

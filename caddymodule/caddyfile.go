@@ -124,6 +124,16 @@ func flag(to *bool) func(*caddyfile.Dispenser) error {
 	}
 }
 
+// onOff reads on or off.
+func onOff(to *bool) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		var word string
+		err := oneWord(&word, "on", off)(d)
+		*to = word == "on"
+		return err
+	}
+}
+
 // parseLimit reads a rate, such as 30/1m, or off.
 func parseLimit(d *caddyfile.Dispenser, raw string) (*Limit, error) {
 	if raw == "off" {

@@ -33,6 +33,8 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //
 //	wechat {
 //		official_account <app_id> { ... }
+//		mini_program     <app_id> { ... }
+//		website          <app_id> { ... }
 //		store   <backend> ...
 //		session { ... }
 //		users   { ... }
@@ -49,6 +51,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	return parseBlock(d, subdirectives{
 		"official_account": a.parseOfficialAccount,
+		"mini_program":     a.parseMiniProgram,
+		"website":          a.parseWebsite,
 		"store":            a.parseStore,
 		"session":          a.Session.parse,
 		"users":            a.Users.parse,
@@ -56,7 +60,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"api_url":          text(&a.APIURL),
 		"mp_url":           text(&a.MPURL),
 		"open_url":         text(&a.OpenURL),
-	}, "official_account", "limit")
+	}, "official_account", "mini_program", "website", "limit")
 }
 
 func (a *App) parseOfficialAccount(d *caddyfile.Dispenser) error {
@@ -64,18 +68,55 @@ func (a *App) parseOfficialAccount(d *caddyfile.Dispenser) error {
 	if err := text(&o.AppID)(d); err != nil {
 		return err
 	}
-	if a.account(o.AppID) != nil {
-		return d.Errf("official_account %s stands twice: join the blocks into one", o.AppID)
+	if a.has(o.AppID) {
+		return d.Errf("account %s stands twice: join the blocks into one", o.AppID)
 	}
 	a.OfficialAccounts = append(a.OfficialAccounts, o)
 	return parseBlock(d, subdirectives{
-		"secret":  text(&o.Secret),
-		"token":   text(&o.Token),
-		"aes_key": text(&o.AESKey),
-		"qr_ttl":  span(&o.QRTTL),
-		"confirm": oneWord(&o.Confirm, login.ConfirmNumber, login.ConfirmTap, login.ConfirmOff),
-		"replies": func(d *caddyfile.Dispenser) error { return parseReplies(d, &o.Replies) },
+		"secret":    text(&o.Secret),
+		"token":     text(&o.Token),
+		"aes_key":   text(&o.AESKey),
+		"qr_ttl":    span(&o.QRTTL),
+		"confirm":   oneWord(&o.Confirm, login.ConfirmNumber, login.ConfirmTap, login.ConfirmOff),
+		"web_oauth": oneWord(&o.WebOAuth, webOAuths...),
+		"chat_code": onOff(&o.ChatCode),
+		"qr_image":  text(&o.QRImage),
+		"replies":   func(d *caddyfile.Dispenser) error { return parseReplies(d, &o.Replies) },
 	})
+}
+
+func (a *App) parseMiniProgram(d *caddyfile.Dispenser) error {
+	m := &MiniProgram{Source: source(d)}
+	if err := text(&m.AppID)(d); err != nil {
+		return err
+	}
+	if a.has(m.AppID) {
+		return d.Errf("account %s stands twice: join the blocks into one", m.AppID)
+	}
+	a.MiniPrograms = append(a.MiniPrograms, m)
+	links := true
+	err := parseBlock(d, subdirectives{
+		"secret":      text(&m.Secret),
+		"page":        text(&m.Page),
+		"env_version": oneWord(&m.EnvVersion, envVersions...),
+		"qr_ttl":      span(&m.QRTTL),
+		"confirm":     oneWord(&m.Confirm, login.ConfirmNumber, login.ConfirmTap),
+		"links":       onOff(&links),
+	})
+	m.LinksOff = !links
+	return err
+}
+
+func (a *App) parseWebsite(d *caddyfile.Dispenser) error {
+	w := &Website{Source: source(d)}
+	if err := text(&w.AppID)(d); err != nil {
+		return err
+	}
+	if a.has(w.AppID) {
+		return d.Errf("account %s stands twice: join the blocks into one", w.AppID)
+	}
+	a.Websites = append(a.Websites, w)
+	return parseBlock(d, subdirectives{"secret": text(&w.Secret)})
 }
 
 func parseReplies(d *caddyfile.Dispenser, r *login.Replies) error {
@@ -88,6 +129,7 @@ func parseReplies(d *caddyfile.Dispenser, r *login.Replies) error {
 		"declined":  text(&r.Declined),
 		"expired":   text(&r.Expired),
 		"taken":     text(&r.Taken),
+		"too_many":  text(&r.TooMany),
 		"welcome":   text(&r.Welcome),
 		"busy":      text(&r.Busy),
 	})

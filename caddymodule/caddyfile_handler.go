@@ -4,6 +4,9 @@
 package caddymodule
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -68,8 +71,8 @@ func (h *Handler) parseMethods(d *caddyfile.Dispenser) error {
 		return err
 	}
 	for _, method := range h.Methods {
-		if method != login.OfficialQR {
-			return d.Errf("method %q is unknown: use %s", method, login.OfficialQR)
+		if !slices.Contains(login.Methods, method) {
+			return d.Errf("method %q is unknown: use %s", method, strings.Join(login.Methods, ", "))
 		}
 	}
 	return nil

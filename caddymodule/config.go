@@ -7,7 +7,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"net/url"
+	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +22,7 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/session"
 	"github.com/caddy-wechat/caddy-wechat/store"
 	"github.com/caddy-wechat/caddy-wechat/user"
+	"github.com/caddy-wechat/caddy-wechat/wechat"
 )
 
 // The defaults of design and documentation.
@@ -53,6 +58,18 @@ type OfficialAccount struct {
 	// Default: `number`.
 	Confirm login.Confirm `json:"confirm,omitempty"`
 
+	// Whether pages open inside WeChat sign in by its own authorization
+	// (网页授权), and by which scope: `snsapi_base` (silently, the openid only)
+	// or `snsapi_userinfo` (asks, and brings name and avatar). Default: `off`.
+	WebOAuth string `json:"web_oauth,omitempty"`
+
+	// Whether visitors may sign in by sending a code from the page to the
+	// account. Default: false.
+	ChatCode bool `json:"chat_code,omitempty"`
+
+	// An image file of the account's own QR code, shown beside that code.
+	QRImage string `json:"qr_image,omitempty"`
+
 	// Messages to use in place of the Chinese ones that people get in the chat.
 	Replies login.Replies `json:"replies,omitzero"`
 
@@ -64,8 +81,15 @@ type OfficialAccount struct {
 func (o *OfficialAccount) check() error {
 	o.QRTTL = cmp.Or(o.QRTTL, caddy.Duration(defaultQRTTL))
 	o.Confirm = cmp.Or(o.Confirm, login.ConfirmNumber)
-	if ttl := time.Duration(o.QRTTL); ttl < minQRTTL || ttl > maxQRTTL {
-		return fmt.Errorf("qr_ttl %v is out of range: use %v to %v", ttl, minQRTTL, maxQRTTL)
+	o.WebOAuth = cmp.Or(o.WebOAuth, off)
+	if err := checkQRTTL(o.QRTTL); err != nil {
+		return err
+	}
+	if !slices.Contains(webOAuths, o.WebOAuth) {
+		return fmt.Errorf("web_oauth %q is unknown: use %s", o.WebOAuth, strings.Join(webOAuths, ", "))
+	}
+	if o.QRImage != "" && !o.ChatCode {
+		return errors.New("qr_image is shown beside the code of chat_code: write chat_code on, or remove it")
 	}
 	switch o.Confirm {
 	case login.ConfirmNumber, login.ConfirmTap, login.ConfirmOff:
@@ -73,6 +97,107 @@ func (o *OfficialAccount) check() error {
 	default:
 		return fmt.Errorf("confirm %q is unknown: use number, tap or off", o.Confirm)
 	}
+}
+
+const off = "off"
+
+// webOAuths are the values of web_oauth.
+var webOAuths = []string{off, string(wechat.ScopeBase), string(wechat.ScopeUserInfo)}
+
+func checkQRTTL(d caddy.Duration) error {
+	if ttl := time.Duration(d); ttl < minQRTTL || ttl > maxQRTTL {
+		return fmt.Errorf("qr_ttl %v is out of range: use %v to %v", ttl, minQRTTL, maxQRTTL)
+	}
+	return nil
+}
+
+// maxQRImage bounds, in bytes, an image that goes into every login page.
+const maxQRImage = 200 << 10
+
+// image reads the account's QR code.
+func (o *OfficialAccount) image() (string, error) {
+	if o.QRImage == "" {
+		return "", errors.New("chat_code needs the account's own QR code: set qr_image to its file; WeChat's console offers it (设置与开发 → 账号设置 → 二维码)")
+	}
+	path, err := caddy.NewReplacer().ReplaceOrErr(o.QRImage, true, true)
+	if err != nil {
+		return "", fmt.Errorf("qr_image: %w", err)
+	}
+	file, err := os.Open(path) //nolint:gosec // the operator names it
+	if err != nil {
+		return "", fmt.Errorf("qr_image: %w", err)
+	}
+	defer file.Close()
+	image, err := io.ReadAll(io.LimitReader(file, maxQRImage+1))
+	if err != nil {
+		return "", fmt.Errorf("qr_image: %w", err)
+	}
+	kind := http.DetectContentType(image)
+	if len(image) > maxQRImage || !slices.Contains([]string{"image/png", "image/jpeg", "image/gif", "image/webp"}, kind) {
+		return "", fmt.Errorf("qr_image: %s is no PNG, JPEG, GIF or WebP image of at most %d KiB", path, maxQRImage>>10)
+	}
+	return login.NewImage(image), nil
+}
+
+// MiniProgram is a mini program (小程序) with a login page.
+type MiniProgram struct {
+	// The AppID, such as `wx0123456789abcdef`.
+	AppID string `json:"app_id"`
+
+	// The AppSecret, as a placeholder.
+	Secret string `json:"secret"`
+
+	// The login page of the mini program. Default: `pages/login/login`.
+	Page string `json:"page,omitempty"`
+
+	// Which version of the mini program opens: `release`, `trial` or `develop`.
+	// Default: `release`.
+	EnvVersion string `json:"env_version,omitempty"`
+
+	// How long a code can be scanned, from `30s` to `30m`. Default: `5m`.
+	QRTTL caddy.Duration `json:"qr_ttl,omitempty"`
+
+	// What the person who scans must do: `number` or `tap`. Default: `number`.
+	Confirm login.Confirm `json:"confirm,omitempty"`
+
+	// Whether the browser of a phone is offered no link that opens the mini
+	// program, which an individual's mini program cannot have. Default: false.
+	LinksOff bool `json:"links_off,omitempty"`
+
+	// Where this block stands in the Caddyfile. Set by the Caddyfile adapter.
+	Source string `json:"source,omitempty"`
+}
+
+func (m *MiniProgram) check() error {
+	m.Page = cmp.Or(m.Page, "pages/login/login")
+	m.EnvVersion = cmp.Or(m.EnvVersion, string(wechat.EnvRelease))
+	m.QRTTL = cmp.Or(m.QRTTL, caddy.Duration(defaultQRTTL))
+	m.Confirm = cmp.Or(m.Confirm, login.ConfirmNumber)
+	if m.Confirm != login.ConfirmNumber && m.Confirm != login.ConfirmTap {
+		return fmt.Errorf("confirm %q is unknown: use number or tap", m.Confirm)
+	}
+	if strings.HasPrefix(m.Page, "/") || strings.ContainsAny(m.Page, "? #") {
+		return fmt.Errorf("page %q cannot be used: write it as app.json does, like pages/login/login, without a leading slash or a query", m.Page)
+	}
+	if !slices.Contains(envVersions, m.EnvVersion) {
+		return fmt.Errorf("env_version %q is unknown: use %s", m.EnvVersion, strings.Join(envVersions, ", "))
+	}
+	return checkQRTTL(m.QRTTL)
+}
+
+// envVersions are the values of env_version.
+var envVersions = []string{string(wechat.EnvRelease), string(wechat.EnvTrial), string(wechat.EnvDevelop)}
+
+// Website is a website application (网站应用) of WeChat's open platform.
+type Website struct {
+	// The AppID, such as `wx0123456789abcdef`.
+	AppID string `json:"app_id"`
+
+	// The AppSecret, as a placeholder.
+	Secret string `json:"secret"`
+
+	// Where this block stands in the Caddyfile. Set by the Caddyfile adapter.
+	Source string `json:"source,omitempty"`
 }
 
 // checkReplies refuses messages with which nobody could sign in.

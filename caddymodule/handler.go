@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddy-wechat/caddy-wechat/login"
 	"github.com/caddy-wechat/caddy-wechat/portal"
+	"github.com/caddy-wechat/caddy-wechat/wechat"
 )
 
 func init() {
@@ -129,6 +130,7 @@ func (h *Handler) portalConfig(ctx caddy.Context, app *App, server *caddyhttp.Se
 	if c.Offers, err = h.offers(app); err != nil {
 		return c, err
 	}
+	c.FrameOrigin = originOf(cmp.Or(app.OpenURL, wechat.DefaultOpenURL))
 	if c.Headers, err = h.headers(); err != nil {
 		return c, err
 	}
@@ -158,30 +160,46 @@ func (h *Handler) selects(ctx caddy.Context) (func(*http.Request) bool, error) {
 // offers returns the ways to sign in at this site.
 func (h *Handler) offers(app *App) ([]portal.Offer, error) {
 	for _, appID := range h.Accounts {
-		if app.account(appID) == nil {
-			return nil, fmt.Errorf("accounts: %s is not among the configured accounts: add an official_account block for it, or take it out", appID)
+		if !app.has(appID) {
+			return nil, fmt.Errorf("accounts: %s is not among the configured accounts: add a block for it to the global options, or take it out", appID)
 		}
 	}
 	methods := h.Methods
 	if len(methods) == 0 {
-		methods = []string{login.OfficialQR}
+		methods = login.Methods
 	}
 	var offers []portal.Offer
 	for i, method := range methods {
-		if method != login.OfficialQR {
-			return nil, fmt.Errorf("methods: %q is unknown: use %s", method, login.OfficialQR)
+		if !slices.Contains(login.Methods, method) {
+			return nil, fmt.Errorf("methods: %q is unknown: use %s", method, strings.Join(login.Methods, ", "))
 		}
 		if slices.Contains(methods[:i], method) {
 			return nil, fmt.Errorf("methods: %s stands twice", method)
 		}
-		for _, account := range app.OfficialAccounts {
-			if len(h.Accounts) == 0 || slices.Contains(h.Accounts, account.AppID) {
-				offers = append(offers, portal.Offer{Method: method, AppID: account.AppID})
-				break // one QR code is enough
-			}
+		// One account is enough: that which is configured first.
+		first := slices.IndexFunc(app.offers, func(o portal.Offer) bool {
+			return o.Method == method && (len(h.Accounts) == 0 || slices.Contains(h.Accounts, o.AppID))
+		})
+		switch {
+		case first >= 0:
+			offers = append(offers, app.offers[first])
+		case len(h.Methods) > 0:
+			return nil, fmt.Errorf("methods: %s has no account: %s", method, methodNeeds[method])
 		}
 	}
+	if len(offers) == 0 {
+		return nil, errors.New("accounts: those of this site allow no method")
+	}
 	return offers, nil
+}
+
+// methodNeeds says what allows a method.
+var methodNeeds = map[string]string{
+	login.OfficialQR: "it needs an official_account",
+	login.MiniQR:     "it needs a mini_program",
+	login.WebsiteQR:  "it needs a website",
+	login.InWeChat:   "it needs an official_account with web_oauth snsapi_base or snsapi_userinfo",
+	login.ChatCode:   "it needs an official_account with chat_code on and a qr_image",
 }
 
 // headers returns the identity headers, or what is wrong with them.

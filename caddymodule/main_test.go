@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 		"XDG_DATA_HOME": dir, "XDG_CONFIG_HOME": dir, "HOME": dir,
 		"WECHAT_SECRET": "app-secret-never-to-be-logged-01", "WECHAT_TOKEN": "pushtoken1234567",
 		"WECHAT_AES_KEY": "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG",
-		"SIGNING_KEY":    "signing-key-0123456789abcdef0123456789", "EMPTY": "",
+		"SIGNING_KEY":    "signing-key-0123456789abcdef0123456789", "EMPTY": "", "QR_IMAGE": "account-qr.png",
 		"REDIS_HOST": "127.0.0.1", "REDIS_ADDRESS": "127.0.0.1:6379", "REDIS_USERNAME": "wechat",
 		"REDIS_PASSWORD": "redis-password-never-to-be-logged", "SENTINEL_PASSWORD": "sentinel-password-never-to-be-logged",
 		"REDIS_URL": "redis://:redis-password-never-to-be-logged@127.0.0.1:6379/0",

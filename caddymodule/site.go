@@ -102,6 +102,15 @@ func hostOf(origin string) string {
 	return u.Host
 }
 
+// originOf is the origin of a URL that has been checked.
+func originOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
+
 // checkDomain says whether browsers accept a session cookie for the domain from
 // the site; where they do not, signing in would never end. Sites without a name
 // of their own, such as 127.0.0.1, are for trying things out.

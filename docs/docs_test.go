@@ -5,6 +5,9 @@
 package docs_test
 
 import (
+	"bytes"
+	"image"
+	"image/png"
 	"io/fs"
 	"os"
 	"path"
@@ -36,6 +39,8 @@ var secrets = map[string]string{
 	"WECHAT_OA2_TOKEN":   "pushtoken7654321",
 	"WECHAT_OA_AES_KEY":  "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG",
 	"WECHAT_SIGNING_KEY": "0123456789abcdef0123456789abcdef",
+	"WECHAT_MP_SECRET":   "00112233445566778899aabbccddeeff",
+	"WECHAT_WEB_SECRET":  "ffeeddccbbaa99887766554433221100",
 	"REDIS_PASSWORD":     "redispassword1234567",
 }
 
@@ -48,6 +53,7 @@ func TestCaddyfiles(t *testing.T) {
 	for name, value := range secrets {
 		t.Setenv(name, value)
 	}
+	t.Setenv("WECHAT_QR_IMAGE", pictureFile(t))
 	for _, s := range append(exampleFiles(t), fencedCaddyfiles(t)...) {
 		t.Run(s.name, func(t *testing.T) {
 			if formatted := string(caddyfile.Format([]byte(s.text))); formatted != s.text {
@@ -56,6 +62,20 @@ func TestCaddyfiles(t *testing.T) {
 			validate(t, s.text)
 		})
 	}
+}
+
+// pictureFile makes a picture, as the QR code of an account.
+func pictureFile(t *testing.T) (name string) {
+	t.Helper()
+	var b bytes.Buffer
+	if err := png.Encode(&b, image.NewGray(image.Rect(0, 0, 8, 8))); err != nil {
+		t.Fatal(err)
+	}
+	name = filepath.Join(t.TempDir(), "qr.png")
+	if err := os.WriteFile(name, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
 }
 
 func validate(t *testing.T, text string) {
@@ -141,6 +161,8 @@ var blocks = []struct {
 }{
 	{"wechat", "{\n\twechat {\n\t\tbogus\n\t}\n}", caddymodule.App{}},
 	{"official_account", "{\n\twechat {\n\t\tofficial_account wx1 {\n\t\t\tbogus\n\t\t}\n\t}\n}", caddymodule.OfficialAccount{}},
+	{"mini_program", "{\n\twechat {\n\t\tmini_program wx1 {\n\t\t\tbogus\n\t\t}\n\t}\n}", caddymodule.MiniProgram{}},
+	{"website", "{\n\twechat {\n\t\twebsite wx1 {\n\t\t\tbogus\n\t\t}\n\t}\n}", caddymodule.Website{}},
 	{"replies", "{\n\twechat {\n\t\tofficial_account wx1 {\n\t\t\treplies {\n\t\t\t\tbogus\n\t\t\t}\n\t\t}\n\t}\n}", login.Replies{}},
 	{"session", "{\n\twechat {\n\t\tsession {\n\t\t\tbogus\n\t\t}\n\t}\n}", caddymodule.SessionConfig{}},
 	{"redis", "{\n\twechat {\n\t\tstore redis {\n\t\t\tbogus\n\t\t}\n\t}\n}", caddymodule.Redis{}},
@@ -313,7 +335,7 @@ func TestOperationsNameWhatTheProgramSays(t *testing.T) {
 		}
 	}
 	sources := sourcesOf(t, "portal")
-	for _, row := range regexp.MustCompile(`(?m)^\| (?:info|warn|error) \| (.*?) \|`).FindAllStringSubmatch(text, -1) {
+	for _, row := range regexp.MustCompile(`(?m)^\| (?:info|warn|error|warn, error) \| (.*?) \|`).FindAllStringSubmatch(text, -1) {
 		for _, message := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[1], -1) {
 			if !strings.Contains(sources, `"`+message[1]) {
 				t.Errorf("nothing logs %q", message[1])
@@ -322,7 +344,7 @@ func TestOperationsNameWhatTheProgramSays(t *testing.T) {
 	}
 	codes := read(t, "wechat/codes.go")
 	for _, code := range regexp.MustCompile(`\b[458]\d{4}\b`).FindAllString(text, -1) {
-		if !strings.Contains(codes, "\t"+code+":") && !strings.Contains(codes, "= "+code+"\n") {
+		if !strings.Contains(codes, "\t"+code+":") && !regexp.MustCompile(`(?m)= `+code+`(?: //.*)?$`).MatchString(codes) {
 			t.Errorf("errcode %s has no cure in the program", code)
 		}
 	}

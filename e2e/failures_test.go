@@ -25,7 +25,7 @@ type failure struct {
 }
 
 func failures() []failure {
-	unreachable := "WeChat cannot be reached"
+	unreachable := "WeChat is unavailable"
 	return []failure{
 		{"error page", wechattest.EndpointQRCode, wechattest.Failure{HTTPStatus: 502, HTML: true}, unreachable},
 		{"HTML", wechattest.EndpointQRCode, wechattest.Failure{HTML: true}, unreachable},

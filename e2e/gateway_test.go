@@ -65,13 +65,16 @@ type options struct {
 	site    string // more lines of the site block
 	scheme  string // default: http
 	global  string // more lines of the global options
+	refusal wechattest.Refusal
+	// prepare, if set, is called once WeChat has the account, and before Caddy starts.
+	prepare func(*world)
 }
 
 // newWorld prepares a gateway in front of an upstream app, and starts it.
 func newWorld(t testing.TB, o options) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), addr: freeAddr(t), admin: freeAddr(t), output: newOutput()}
-	w.wechat = wechattest.NewServer(wechattest.Options{PushSpacing: -1, HTTPClient: trusting()})
+	w.wechat = wechattest.NewServer(wechattest.Options{PushSpacing: -1, HTTPClient: trusting(), Refusal: o.refusal})
 	t.Cleanup(w.wechat.Close)
 	w.api = httptest.NewServer(w.wechat)
 	t.Cleanup(w.api.Close)
@@ -92,6 +95,9 @@ func newWorld(t testing.TB, o options) *world {
 	var err error
 	if w.account, err = w.wechat.AddAccount(account); err != nil {
 		t.Fatal(err)
+	}
+	if o.prepare != nil {
+		o.prepare(w)
 	}
 	gate, users := o.gate, o.users
 	if gate == "" {
@@ -121,6 +127,7 @@ func newWorld(t testing.TB, o options) *world {
 			%s
 		}
 		api_url %s
+		open_url %s
 		store embedded %s
 		users {
 			%s
@@ -134,7 +141,7 @@ func newWorld(t testing.TB, o options) *world {
 	%s
 	reverse_proxy %s
 }
-`, w.admin, filepath.Join(w.dir, "caddy"), o.global, appID, lines, w.api.URL, filepath.Join(w.dir, "state"), users, o.wechat,
+`, w.admin, filepath.Join(w.dir, "caddy"), o.global, appID, lines, w.api.URL, w.api.URL, filepath.Join(w.dir, "state"), users, o.wechat,
 		scheme, w.addr, gate, o.site, w.upstream.addr())
 	w.start()
 	return w

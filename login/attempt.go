@@ -7,6 +7,7 @@
 package login
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -39,6 +40,8 @@ const (
 	ReasonWrongNumber = "wrong_number" // of Denied
 	ReasonPhone       = "phone"        // of Cancelled: declined by the person who scanned
 	ReasonBrowser     = "browser"      // of Cancelled: given up on the page
+	ReasonVirtual     = "virtual_user" // of Denied: WeChat named a visitor who is no account
+	ReasonExchange    = "exchange"     // of Denied: WeChat did not take the code that it had given
 )
 
 // Confirm is what the person who scanned must do on the phone.
@@ -54,6 +57,9 @@ const (
 // scanMargin is the least time that a person has to confirm once the code is
 // scanned, however late it was scanned.
 const scanMargin = 2 * time.Minute
+
+// claimMargin is the least time that remains to find out who has authorized.
+const claimMargin = 30 * time.Second
 
 // Attempt is one browser's try to sign in.
 type Attempt struct {
@@ -73,18 +79,28 @@ type Attempt struct {
 	// attempt holds.
 	Browser string `json:"browser"`
 
+	// OnPhone says that the browser is on a phone, which cannot scan its own
+	// screen. It counts when the attempt begins.
+	OnPhone bool `json:"-"`
+
 	AppID   string  `json:"app_id"`
 	Scene   string  `json:"scene"`
 	Confirm Confirm `json:"confirm"`
 	// Number is shown in the browser, Choices on the phone.
 	Number  string   `json:"number,omitempty"`
 	Choices []string `json:"choices,omitempty"`
+	// Code is what the person sends to the account, in the method ChatCode.
+	Code string `json:"code,omitempty"`
 	// Token names the attempt in the link that the person who scanned gets in
 	// the chat. It is made with the attempt, so that a repeated event finds it.
 	Token string `json:"token"`
 
-	// OpenID is the person who scanned first and so owns the attempt.
-	OpenID string `json:"openid,omitempty"`
+	// Person is who scanned first, or whom WeChat has authorized, and so owns
+	// the attempt.
+	Person
+	// Prover is the hash of the secret of the browser in which WeChat has named
+	// that person.
+	Prover string `json:"prover,omitempty"`
 	// SessionID is the session that the browser got, and Disowned says that the
 	// person does not want it to live.
 	SessionID string `json:"session_id,omitempty"`
@@ -92,6 +108,25 @@ type Attempt struct {
 
 	CreatedAt time.Time `json:"created_at"`
 	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// Person is what WeChat says of the person who signs in, and what the person adds.
+type Person struct {
+	OpenID  string `json:"openid,omitempty"`
+	UnionID string `json:"unionid,omitempty"`
+	// Name and Avatar are any text: no two people need differ in them.
+	Name   string `json:"name,omitempty"`
+	Avatar string `json:"avatar,omitempty"`
+	// Phone is a number that WeChat has verified.
+	Phone string `json:"phone,omitempty"`
+}
+
+// learn adds to a person what is known of the same person from elsewhere.
+func (p *Person) learn(more Person) {
+	p.UnionID = cmp.Or(p.UnionID, more.UnionID)
+	p.Name = cmp.Or(more.Name, p.Name)
+	p.Avatar = cmp.Or(more.Avatar, p.Avatar)
+	p.Phone = cmp.Or(more.Phone, p.Phone)
 }
 
 // Client is the browser that began an attempt, as the person who scans is told.
@@ -119,11 +154,11 @@ func (a Attempt) at(now time.Time) Attempt {
 }
 
 // scan gives a pending attempt to the person who scanned.
-func (a *Attempt) scan(openID string, now time.Time) bool {
-	if a.State != Pending {
+func (a *Attempt) scan(who Person, now time.Time) bool {
+	if a.State != Pending || a.authorizes() || who.OpenID == "" {
 		return false
 	}
-	a.OpenID = openID
+	a.Person = who
 	a.State = Scanned
 	if a.Confirm == ConfirmOff {
 		a.State = Confirmed
@@ -136,6 +171,9 @@ func (a *Attempt) scan(openID string, now time.Time) bool {
 
 // answer applies what the person who scanned chose.
 func (a *Attempt) answer(choice string) bool {
+	if a.authorizes() {
+		return false // WeChat itself asks
+	}
 	switch {
 	case choice == ChoiceRevoke && a.State == Consumed && !a.Disowned:
 		a.Disowned = true
@@ -143,8 +181,7 @@ func (a *Attempt) answer(choice string) bool {
 		a.State, a.Reason = Cancelled, ReasonPhone
 	case a.State != Scanned:
 		return false
-	case a.Confirm == ConfirmTap && choice == ChoiceYes,
-		a.Confirm == ConfirmNumber && subtle.ConstantTimeCompare([]byte(choice), []byte(a.Number)) == 1:
+	case a.Accepts(choice):
 		a.State = Confirmed
 	case a.Confirm == ConfirmNumber && isNumber(choice):
 		a.State, a.Reason = Denied, ReasonWrongNumber
@@ -154,10 +191,72 @@ func (a *Attempt) answer(choice string) bool {
 	return true
 }
 
+// Accepts says whether a choice confirms a scanned attempt.
+func (a *Attempt) Accepts(choice string) bool {
+	return a.State == Scanned && !a.authorizes() && (a.Confirm == ConfirmTap && choice == ChoiceYes ||
+		a.Confirm == ConfirmNumber && subtle.ConstantTimeCompare([]byte(choice), []byte(a.Number)) == 1)
+}
+
 // isNumber says whether a choice has the form of the numbers on the page: only
 // such a one is a wrong answer, anything else is no answer at all.
 func isNumber(choice string) bool {
 	return len(choice) == 2 && strings.Trim(choice, "0123456789") == ""
+}
+
+// authorizes says whether WeChat's own page asks the person, and leads back with a
+// code for which WeChat then names the person.
+func (a *Attempt) authorizes() bool { return a.Method == WebsiteQR || a.Method == InWeChat }
+
+// claim lets one of several calls of the page that WeChat leads back to use the
+// code that it brings.
+func (a *Attempt) claim(now time.Time) bool {
+	if a.State != Pending || !a.authorizes() {
+		return false
+	}
+	a.State = Scanned
+	if least := now.Add(claimMargin); a.ExpiresAt.Before(least) {
+		a.ExpiresAt = least
+	}
+	return true
+}
+
+// authorize confirms a claimed attempt for the person whom WeChat has named.
+func (a *Attempt) authorize(who Person) bool {
+	if a.State != Scanned || !a.authorizes() || a.OpenID != "" {
+		return false
+	}
+	a.Person, a.State = who, Confirmed
+	return true
+}
+
+// refuse ends an attempt for which WeChat has named nobody.
+func (a *Attempt) refuse(reason string) bool {
+	if a.State.Final() || !a.authorizes() || a.State == Confirmed {
+		return false
+	}
+	if reason == ReasonPhone && a.State != Pending { // another call has brought a code
+		return false
+	}
+	a.State, a.Reason = Cancelled, reason
+	if reason != ReasonPhone {
+		a.State = Denied
+	}
+	return true
+}
+
+// isOf says whether that person owns the attempt.
+func (a *Attempt) isOf(who Person) bool {
+	return a.OpenID != "" && subtle.ConstantTimeCompare([]byte(a.OpenID), []byte(who.OpenID)) == 1
+}
+
+// prove takes note that WeChat has named the owner in the browser of that secret.
+func (a *Attempt) prove(who Person, browser string) bool {
+	if !a.isOf(who) || a.State.Final() {
+		return false
+	}
+	a.Prover = hash(browser)
+	a.learn(who)
+	return true
 }
 
 // cancel gives the attempt up in the browser.

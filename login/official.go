@@ -5,21 +5,11 @@ package login
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
-	"math/big"
-	"slices"
 	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/wechat"
 )
-
-// OfficialQR is the name of the method in which the visitor scans the
-// parametric QR code of a verified service account or a test account.
-const OfficialQR = "official_qr"
-
-// choices is how many numbers the confirm page offers.
-const choices = 3
 
 // Official begins attempts of the method OfficialQR.
 type Official struct {
@@ -48,25 +38,6 @@ func (o *Official) Start(ctx context.Context, a *Attempt) (Shown, error) {
 	}
 	// WeChat's answer counts: it may grant less than was asked for.
 	a.ExpiresAt = a.CreatedAt.Add(min(o.TTL, code.ExpiresIn))
-	a.Confirm = o.Confirm
-	if o.Confirm == ConfirmNumber {
-		a.Number, a.Choices = newChoices()
-	}
+	a.ask(o.Confirm)
 	return Shown{QR: drawn}, nil
-}
-
-// newChoices draws the number to be chosen and, in random order, all that are offered.
-func newChoices() (number string, all []string) {
-	for len(all) < choices {
-		if n := fmt.Sprint(10 + randomInt(90)); !slices.Contains(all, n) {
-			all = append(all, n)
-		}
-	}
-	return all[randomInt(choices)], all
-}
-
-func randomInt(n int64) int64 {
-	// Never fails since Go 1.24, and n is positive.
-	i, _ := rand.Int(rand.Reader, big.NewInt(n))
-	return i.Int64()
 }

@@ -17,8 +17,10 @@ const quietZone = 4
 
 // QR is a code for WeChat to scan.
 type QR struct {
-	SVG string `json:"svg"`
-	URL string `json:"url"` // what the code says
+	SVG string `json:"svg,omitempty"`
+	URL string `json:"url,omitempty"` // what the code says
+	// Image is a data URI, for a code that only WeChat can draw.
+	Image string `json:"image,omitempty"`
 }
 
 // NewQR draws the code of url. It is drawn here rather than loaded from

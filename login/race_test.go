@@ -34,7 +34,7 @@ func TestQ10OneFirstScanner(t *testing.T) {
 	a := f.begin()
 	owners := make([]string, 100)
 	parallel(len(owners), func(i int) {
-		got, err := f.Scan(t.Context(), app, a.Scene, fmt.Sprint("person", i))
+		got, err := f.Scan(t.Context(), app, a.Scene, Person{OpenID: fmt.Sprint("person", i)})
 		if err != nil {
 			t.Error(err)
 		}
@@ -55,7 +55,7 @@ func TestQ10OneAnswerCounts(t *testing.T) {
 		choices := append(a.Choices, ChoiceCancel)
 		var denied, consumed atomic.Int64
 		parallel(40, func(i int) {
-			got, changed, err := f.Answer(t.Context(), a.Token, choices[i%len(choices)])
+			got, changed, err := f.Answer(t.Context(), a.Token, choices[i%len(choices)], Person{})
 			if err != nil {
 				t.Error(err)
 			}

@@ -23,6 +23,8 @@ type Replies struct {
 	Expired string `json:"expired,omitempty"`
 	// Taken says that somebody else has scanned the code before.
 	Taken string `json:"taken,omitempty"`
+	// TooMany says that a person has sent too many wrong codes.
+	TooMany string `json:"too_many,omitempty"`
 	// Welcome greets a new follower who has scanned no code.
 	Welcome string `json:"welcome,omitempty"`
 	// Busy says that the event could not be handled.
@@ -37,6 +39,7 @@ var defaultReplies = Replies{
 	Declined: "【{site}】本次登录已取消。如需登录，请刷新网页后扫描新的二维码。",
 	Expired:  "二维码已过期。请在网页上获取新的二维码，再扫一次。",
 	Taken:    "【{site}】这个二维码已被其他人扫描。请刷新网页，扫描属于你的二维码。",
+	TooMany:  "验证码错误次数过多，请 10 分钟后再试。",
 	Welcome:  "欢迎关注。需要登录网站时，请扫描网页上显示的二维码。",
 	Busy:     "服务繁忙，请稍后再扫一次。",
 }
@@ -75,6 +78,9 @@ func (r Replies) toOwner(s State) string {
 
 // ToUnknownCode is the answer to the scan of a code that no attempt shows any more.
 func (r Replies) ToUnknownCode() string { return cmp.Or(r.Expired, defaultReplies.Expired) }
+
+// ToGuesser is the answer to a person who has sent too many wrong codes.
+func (r Replies) ToGuesser() string { return cmp.Or(r.TooMany, defaultReplies.TooMany) }
 
 // ToFollower is the answer to a person who follows the account without a code.
 func (r Replies) ToFollower() string { return cmp.Or(r.Welcome, defaultReplies.Welcome) }

@@ -10,7 +10,7 @@ import (
 
 func repliedAttempt(state State) Attempt {
 	return Attempt{
-		State: state, OpenID: person, Site: "我的网站", Portal: "https://site.example/_wechat", Token: "TOKEN",
+		State: state, Person: Person{OpenID: person}, Site: "我的网站", Portal: "https://site.example/_wechat", Token: "TOKEN",
 		Client: Client{Browser: "Firefox · Linux", Address: "192.0.2.7"}, CreatedAt: epoch,
 	}
 }

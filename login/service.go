@@ -54,6 +54,13 @@ type Starter interface {
 // Shown is what the page shows besides the attempt itself.
 type Shown struct {
 	QR *QR `json:"qr,omitempty"`
+	// Link opens the mini program on the phone that shows the page.
+	Link string `json:"link,omitempty"`
+	// Redirect is WeChat's page to go to, and Frame the same page for a frame.
+	Redirect string `json:"redirect,omitempty"`
+	Frame    string `json:"frame,omitempty"`
+	// Code is to be sent to the account, whose own QR code is QR.
+	Code string `json:"code,omitempty"`
 }
 
 // NewService returns a Service whose attempts are kept in s and begun by
@@ -85,6 +92,8 @@ type Request struct {
 	Client        Client
 	// Browser is the secret that binds the attempt to the browser.
 	Browser string
+	// OnPhone says that the browser is on a phone.
+	OnPhone bool
 }
 
 // Begin makes an attempt. Errors of WeChat's are returned as the starter gives them.
@@ -98,17 +107,18 @@ func (v *Service) Begin(ctx context.Context, r Request) (Attempt, Shown, error) 
 		Method: r.Method, AppID: r.AppID, State: Pending,
 		Site: r.Site, Portal: r.Portal, ReturnTo: r.ReturnTo, Client: r.Client,
 		Browser:   hash(r.Browser),
+		OnPhone:   r.OnPhone,
 		CreatedAt: v.now().UTC(),
 	}
 	// WeChat must not be asked for a code that cannot be kept: its quota is small,
 	// and the visitor would wait for both.
-	if err := v.store.Set(ctx, sceneKey(a.AppID, a.Scene), []byte(a.ID), maxTTL+linger); err != nil {
+	if err := v.store.Set(ctx, a.sceneKey(), []byte(a.ID), maxTTL+linger); err != nil {
 		return Attempt{}, Shown{}, fmt.Errorf("keeping the attempt: %w", err)
 	}
 	shown, err := starter.Start(ctx, &a)
 	if err != nil {
 		// Should this fail, the entry goes by itself.
-		_, _ = v.store.Delete(context.WithoutCancel(ctx), sceneKey(a.AppID, a.Scene))
+		_, _ = v.store.Delete(context.WithoutCancel(ctx), a.sceneKey())
 		return Attempt{}, Shown{}, err
 	}
 	return a, shown, v.write(ctx, &a)
@@ -204,7 +214,7 @@ func (v *Service) end(ctx context.Context, id, browser string, step func(*Attemp
 // Scan gives the attempt that shows the scene to the person who scanned it,
 // unless somebody was faster. The attempt is returned as it is then: its OpenID
 // says whose it is. A scene that is nobody's is ErrNotFound.
-func (v *Service) Scan(ctx context.Context, appID, scene, openID string) (Attempt, error) {
+func (v *Service) Scan(ctx context.Context, appID, scene string, who Person) (Attempt, error) {
 	id, found, err := v.store.Get(ctx, sceneKey(appID, scene))
 	if err != nil {
 		return Attempt{}, fmt.Errorf("finding the attempt: %w", err)
@@ -212,7 +222,7 @@ func (v *Service) Scan(ctx context.Context, appID, scene, openID string) (Attemp
 	if !found {
 		return Attempt{}, ErrNotFound
 	}
-	a, _, err := v.change(ctx, string(id), func(a *Attempt) bool { return a.scan(openID, v.now().UTC()) })
+	a, _, err := v.change(ctx, string(id), func(a *Attempt) bool { return a.scan(who, v.now().UTC()) })
 	return a, err
 }
 
@@ -232,13 +242,20 @@ func (v *Service) ByToken(ctx context.Context, token string) (Attempt, error) {
 }
 
 // Answer applies what the person who scanned chose, and says whether it changed
-// anything. The attempt is returned as it is then.
-func (v *Service) Answer(ctx context.Context, token, choice string) (Attempt, bool, error) {
+// anything. more is what the person tells besides. The attempt is returned as it
+// is then.
+func (v *Service) Answer(ctx context.Context, token, choice string, more Person) (Attempt, bool, error) {
 	a, err := v.ByToken(ctx, token)
 	if err != nil {
 		return Attempt{}, false, err
 	}
-	return v.change(ctx, a.ID, func(a *Attempt) bool { return a.answer(choice) })
+	return v.change(ctx, a.ID, func(a *Attempt) bool {
+		changed := a.answer(choice)
+		if changed && a.State == Confirmed {
+			a.learn(more)
+		}
+		return changed
+	})
 }
 
 // change moves an attempt on in one atomic step and wakes who waits for it. The
@@ -270,3 +287,12 @@ func (v *Service) change(ctx context.Context, id string, step func(*Attempt) boo
 }
 
 func sceneKey(appID, scene string) string { return scenePrefix + appID + ":" + scene }
+
+// sceneKey is where the attempt is found by its scene. WeChat's page leads back
+// with it as the state, and says not for which account.
+func (a *Attempt) sceneKey() string {
+	if a.authorizes() {
+		return statePrefix + a.Scene
+	}
+	return sceneKey(a.AppID, a.Scene)
+}

@@ -23,6 +23,9 @@ const (
 	person  = "oAlice"
 )
 
+// alice is the person who scans.
+var alice = Person{OpenID: person}
+
 // codes stands in for WeChat and remembers the scene of each code.
 
 type codes struct {
@@ -57,20 +60,31 @@ type fixture struct {
 	t     *testing.T
 	clock *clock
 	codes *codes
+	minis *minis
 	store *embedded.Store
 }
 
 func newFixture(t *testing.T, mode Confirm) *fixture {
 	t.Helper()
-	f := &fixture{t: t, clock: new(clock), codes: new(codes)}
+	f := &fixture{t: t, clock: new(clock), codes: new(codes), minis: &minis{image: []byte("\x89PNG\r\n\x1a\n")}}
 	f.store = embedded.New(embedded.Config{Dir: t.TempDir(), Now: f.clock.now})
 	t.Cleanup(func() {
 		if err := f.store.Close(); err != nil {
 			t.Error(err)
 		}
 	})
+	page := func(callback, state string) string {
+		return "https://open.example/page?to=" + callback + "&state=" + state
+	}
+	frame := func(callback, state string) string {
+		return "https://open.example/frame?to=" + callback + "&state=" + state
+	}
 	f.Service = NewService(f.store, map[string]Starter{
 		StarterKey(OfficialQR, app): &Official{Codes: f.codes, TTL: codeTTL, Confirm: mode},
+		StarterKey(MiniQR, app):     &Mini{Codes: f.minis, Page: "pages/login/login", Env: "trial", TTL: codeTTL, Confirm: mode, Links: true},
+		StarterKey(ChatCode, app):   &Chat{Store: f.store, Image: "data:image/png;base64,", TTL: codeTTL, Confirm: mode},
+		StarterKey(WebsiteQR, app):  &Authorizer{URL: page, Frame: frame},
+		StarterKey(InWeChat, app):   &Authorizer{URL: page},
 	}, f.clock.now)
 	t.Cleanup(f.Close)
 	return f
@@ -88,9 +102,19 @@ func (f *fixture) begin() Attempt {
 	return a
 }
 
+// with begins an attempt of a method.
+func (f *fixture) with(method string) (Attempt, Shown) {
+	f.t.Helper()
+	a, shown, err := f.Begin(f.t.Context(), Request{Method: method, AppID: app, Site: "site", Portal: "https://site/_wechat", Browser: browser})
+	if err != nil || a.State != Pending {
+		f.t.Fatalf("attempt %+v, error %v", a, err)
+	}
+	return a, shown
+}
+
 func (f *fixture) scan(a Attempt, openID string) Attempt {
 	f.t.Helper()
-	got, err := f.Scan(f.t.Context(), app, a.Scene, openID)
+	got, err := f.Scan(f.t.Context(), app, a.Scene, Person{OpenID: openID})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -198,7 +222,7 @@ func (f *fixture) checkOver(a Attempt) {
 	f.t.Helper()
 	want := f.state(a)
 	late := f.scan(a, "oLate")
-	if _, changed, err := f.Answer(f.t.Context(), a.Token, a.Number); changed || err != nil {
+	if _, changed, err := f.Answer(f.t.Context(), a.Token, a.Number, Person{}); changed || err != nil {
 		f.t.Errorf("a late answer: changed %v, error %v", changed, err)
 	}
 	if err := f.Consume(f.t.Context(), a.ID, browser, "late"); !errors.Is(err, ErrState) {
@@ -247,7 +271,7 @@ func TestDisownedBeforeThereIsASession(t *testing.T) {
 	if err := f.Consume(t.Context(), a.ID, browser, "session"); err != nil {
 		t.Fatal(err)
 	}
-	if got, changed, err := f.Answer(t.Context(), a.Token, ChoiceRevoke); err != nil || !changed || !got.Disowned || got.SessionID != "session" {
+	if got, changed, err := f.Answer(t.Context(), a.Token, ChoiceRevoke, Person{}); err != nil || !changed || !got.Disowned || got.SessionID != "session" {
 		t.Fatalf("disowning: %+v, changed %v, error %v", got, changed, err)
 	}
 	f.clock.advance(revocable - time.Minute)
@@ -294,13 +318,13 @@ func TestQ4GuessesCostNothing(t *testing.T) {
 	before := count()
 	for i := range 20_000 {
 		guess := fmt.Sprintf("%s%06d", a.Scene[:20], i)
-		if _, err := f.Scan(t.Context(), app, guess, person); !errors.Is(err, ErrNotFound) {
+		if _, err := f.Scan(t.Context(), app, guess, alice); !errors.Is(err, ErrNotFound) {
 			t.Fatalf("scene %s: %v", guess, err)
 		}
 		if _, err := f.ByToken(t.Context(), guess); !errors.Is(err, ErrNotFound) {
 			t.Fatalf("token %s: %v", guess, err)
 		}
-		if _, _, err := f.Answer(t.Context(), guess, ChoiceYes); !errors.Is(err, ErrNotFound) {
+		if _, _, err := f.Answer(t.Context(), guess, ChoiceYes, Person{}); !errors.Is(err, ErrNotFound) {
 			t.Fatalf("answer %s: %v", guess, err)
 		}
 		if _, err := f.Get(t.Context(), guess, browser); !errors.Is(err, ErrNotFound) {
@@ -320,7 +344,7 @@ func TestQ6SceneOfAnotherAccount(t *testing.T) {
 	f := newFixture(t, ConfirmOff)
 	a := f.begin()
 	for _, other := range []string{"wxother", "", app + ":" + a.Scene[:1]} {
-		if _, err := f.Scan(t.Context(), other, a.Scene, person); !errors.Is(err, ErrNotFound) {
+		if _, err := f.Scan(t.Context(), other, a.Scene, alice); !errors.Is(err, ErrNotFound) {
 			t.Errorf("account %q: %v", other, err)
 		}
 	}
@@ -333,7 +357,7 @@ func TestQ6SceneOfAnotherAccount(t *testing.T) {
 
 func TestBeginRefusesAndFails(t *testing.T) {
 	f := newFixture(t, ConfirmNumber)
-	if _, _, err := f.Begin(t.Context(), Request{Method: "mini_qr", AppID: app}); err == nil {
+	if _, _, err := f.Begin(t.Context(), Request{Method: MiniQR, AppID: "wxother"}); err == nil {
 		t.Error("a method that is not configured begins an attempt")
 	}
 	f.codes.err = wechat.ErrUnavailable
@@ -358,7 +382,7 @@ func TestWatch(t *testing.T) {
 	defer stopIdle()
 	f.scan(mine, person)
 	<-changed
-	if _, _, err := f.Answer(t.Context(), mine.Token, mine.Number); err != nil {
+	if _, _, err := f.Answer(t.Context(), mine.Token, mine.Number, Person{}); err != nil {
 		t.Fatal(err)
 	}
 	<-changed

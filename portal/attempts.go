@@ -7,16 +7,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/netip"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/caddy-wechat/caddy-wechat/login"
 	"github.com/caddy-wechat/caddy-wechat/session"
-	"github.com/caddy-wechat/caddy-wechat/store"
 	"github.com/caddy-wechat/caddy-wechat/user"
 	"github.com/caddy-wechat/caddy-wechat/wechat"
 )
@@ -24,16 +20,11 @@ import (
 // retryWeChat is after how long a visitor may try again while WeChat is away.
 const retryWeChat = 5 * time.Second
 
-// issuePatience is the patience for the store that must be left when an attempt
-// is consumed: else it might be used up, and no session be there to show for it.
-const issuePatience = storePatience / 2
-
-var errNoPatience = fmt.Errorf("%w: it is too slow to end an attempt and begin its session", store.ErrUnavailable)
-
 // attemptRequest is the body of POST attempts.
 type attemptRequest struct {
 	Method   string `json:"method"`
 	ReturnTo string `json:"return_to"`
+	Phone    bool   `json:"phone"` // the browser cannot scan its own screen
 }
 
 // attemptState is what the browser may know of its attempt: never who scanned.
@@ -99,6 +90,7 @@ func (p *Portal) beginAttempt(w http.ResponseWriter, r *http.Request) {
 		ReturnTo: localPath(req.ReturnTo),
 		Client:   login.Client{Browser: describeUserAgent(r.UserAgent()), Address: addressText(addr)},
 		Browser:  p.cookies.bind(w, credentialsOf(r).browser),
+		OnPhone:  req.Phone,
 	})
 	if err != nil {
 		p.attemptFailed(w, r, offer, err)
@@ -131,25 +123,19 @@ func (p *Portal) attemptFailed(w http.ResponseWriter, r *http.Request, o Offer, 
 	if r.Context().Err() != nil {
 		return
 	}
-	var refusal *wechat.Error
-	switch {
-	case errors.As(err, &refusal):
-		p.warnings.do(fmt.Sprint("wechat", o.AppID, refusal.Code), func() {
-			p.Log.Error("WeChat refuses to make QR codes for this account", zap.String("account", o.AppID), zap.Int("errcode", refusal.Code),
-				zap.String("means", refusal.Meaning()), zap.String("cure", refusal.Cure()), zap.Error(err))
-		})
-	case errors.Is(err, wechat.ErrUnavailable):
-		p.warnings.do("wechat"+o.AppID, func() {
-			p.Log.Warn("WeChat cannot be reached; visitors cannot sign in until it is", zap.String("account", o.AppID), zap.Error(err))
-		})
-	default:
+	_, refused := errors.AsType[*wechat.Error](err)
+	if !refused && !errors.Is(err, wechat.ErrUnavailable) {
 		p.Count("attempt", o.AppID, "store_failed")
 		p.unavailable(w, r, err)
 		return
 	}
+	if refused && !errors.Is(err, wechat.ErrUnavailable) {
+		p.troubles.add(o, p.Now())
+	}
+	p.warnRefusal(o.AppID, "WeChat does not let visitors sign in by "+o.Method, err)
 	p.Count("attempt", o.AppID, "wechat_failed")
 	setRetryAfter(w, cmp.Or(wechat.RetryAfter(err), retryWeChat))
-	writeError(w, http.StatusServiceUnavailable, "wechat_unavailable", "WeChat does not give out a QR code right now: try again shortly")
+	writeError(w, http.StatusServiceUnavailable, "wechat_unavailable", "WeChat does not answer for this method right now: try another, or again shortly")
 }
 
 // showAttempt is GET attempts/{id}, which with wait holds the answer until the
@@ -261,92 +247,38 @@ func (p *Portal) openOne(w http.ResponseWriter, r *http.Request) {
 		notConfirmed(w, a)
 		return
 	}
-	u, err := p.Users.SignIn(r.Context(), user.Identity{AppID: a.AppID, OpenID: a.OpenID})
-	if denied, ok := errors.AsType[*user.DeniedError](err); ok {
-		p.deny(w, r, a, denied.Reason)
-		return
-	}
+	s, err := p.enter(r, a)
 	if err != nil {
-		p.unavailable(w, r, err)
+		p.notEntered(w, r, err)
 		return
 	}
-	p.consume(w, r, a, u)
-}
-
-// consume ends the attempt and gives its browser a session: the step that, of
-// any number of requests, only one takes.
-func (p *Portal) consume(w http.ResponseWriter, r *http.Request, a login.Attempt, u *user.User) {
-	if store.PatienceOf(r.Context()).Left(storePatience) < issuePatience {
-		p.unavailable(w, r, errNoPatience)
-		return
-	}
-	id := session.NewID()
-	err := p.Login.Consume(r.Context(), a.ID, credentialsOf(r).browser, id)
-	if errors.Is(err, login.ErrState) {
-		if a, err = p.attempt(r); err == nil {
-			notConfirmed(w, a)
-			return
-		}
-	}
-	if err != nil {
-		p.attemptUnknown(w, r, err)
-		return
-	}
-	s, cookie, err := p.Sessions.Issue(r.Context(), session.Session{
-		ID: id, UserID: u.ID, Method: a.Method, AppID: a.AppID, OpenID: a.OpenID,
-		IP: a.Client.Address, UserAgent: truncate(r.UserAgent(), maxUserAgent),
-	})
-	if errors.Is(err, session.ErrSignedOut) {
-		writeError(w, http.StatusGone, string(login.Cancelled), "the person has signed out everywhere: begin a new sign-in")
-		return
-	}
-	if err != nil {
-		p.unavailable(w, r, err)
-		return
-	}
-	if p.disowned(r, a.ID, id) {
-		writeError(w, http.StatusGone, string(login.Cancelled), "the sign-in was disowned on the phone")
-		return
-	}
-	p.endPrevious(r)
-	p.Count("attempt", a.AppID, "signed_in")
-	p.Log.Info("signed in", zap.String("user_id", u.ID), zap.String("account", a.AppID), zap.String("method", a.Method),
-		zap.String("openid", maskOpenID(a.OpenID)), zap.Stringer("client_ip", p.ClientAddr(r)))
-	p.cookies.setSession(w, cookie, s.ExpiresAt)
+	p.cookies.setSession(w, s.cookie, s.ExpiresAt)
 	writeJSON(w, http.StatusOK, struct {
 		Redirect string `json:"redirect"`
 	}{a.ReturnTo})
 }
 
-// disowned ends a new session if the person has said "that was not me" before
-// there was one to end: once the attempt is consumed, but its session not issued.
-func (p *Portal) disowned(r *http.Request, attemptID, sessionID string) bool {
-	a, err := p.Login.Get(r.Context(), attemptID, credentialsOf(r).browser)
-	if err == nil && !a.Disowned {
-		return false
-	}
-	_, _ = p.Sessions.Revoke(r.Context(), sessionID) // its cookie is never given out
-	return true
-}
-
-// endPrevious ends the session that the browser had before it signed in anew.
-func (p *Portal) endPrevious(r *http.Request) {
-	if who, err := p.identify(r.Context(), credentialsOf(r)); err == nil {
-		// Should it fail, the old session ends by itself: its cookie is replaced.
-		_, _ = p.Sessions.Revoke(r.Context(), who.Session.ID)
-	}
-}
-
-// deny answers a person who has proven who he is and may not enter.
-func (p *Portal) deny(w http.ResponseWriter, r *http.Request, a login.Attempt, reason string) {
-	if err := p.Login.Deny(r.Context(), a.ID, credentialsOf(r).browser, reason); err != nil && !errors.Is(err, login.ErrState) {
-		p.attemptUnknown(w, r, err)
+// notEntered says why a confirmed attempt brings no session.
+func (p *Portal) notEntered(w http.ResponseWriter, r *http.Request, err error) {
+	if denied, ok := errors.AsType[*user.DeniedError](err); ok {
+		writeDenied(w, denied.Reason)
 		return
 	}
-	p.Count("attempt", a.AppID, "denied")
-	p.Log.Info("sign-in denied", zap.String("reason", reason), zap.String("account", a.AppID),
-		zap.String("openid", maskOpenID(a.OpenID)), zap.Stringer("client_ip", p.ClientAddr(r)))
-	writeDenied(w, reason)
+	switch {
+	case errors.Is(err, errDisowned):
+		writeError(w, http.StatusGone, string(login.Cancelled), "the sign-in was disowned on the phone")
+	case errors.Is(err, session.ErrSignedOut):
+		writeError(w, http.StatusGone, string(login.Cancelled), "the person has signed out everywhere: begin a new sign-in")
+	case errors.Is(err, login.ErrState):
+		a, err := p.attempt(r)
+		if err != nil {
+			p.attemptUnknown(w, r, err)
+			return
+		}
+		notConfirmed(w, a)
+	default:
+		p.attemptUnknown(w, r, err)
+	}
 }
 
 func writeDenied(w http.ResponseWriter, reason string) {

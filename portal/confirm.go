@@ -19,13 +19,15 @@ func (p *Portal) confirmPage(w http.ResponseWriter, r *http.Request) {
 	if p.confirmLimited(w, r) {
 		return
 	}
-	a, err := p.Login.ByToken(r.Context(), r.PathValue("token"))
+	a, err := p.linkedAttempt(r)
 	if err != nil {
 		p.linkUnknown(w, r, err)
 		return
 	}
 	if a.State == login.Scanned {
-		p.showConfirm(w, r, http.StatusOK, a)
+		if p.proven(w, r, a) {
+			p.showConfirm(w, r, http.StatusOK, a)
+		}
 		return
 	}
 	p.showOutcome(w, r, http.StatusOK, a)
@@ -44,36 +46,59 @@ func (p *Portal) confirm(w http.ResponseWriter, r *http.Request) {
 		p.revokeAttempt(w, r)
 		return
 	}
-	a, changed, err := p.Login.Answer(r.Context(), r.PathValue("token"), choice)
+	a, err := p.linkedAttempt(r)
+	if err != nil {
+		p.linkUnknown(w, r, err)
+		return
+	}
+	if a.State == login.Scanned && !p.proven(w, r, a) {
+		return
+	}
+	a, changed, err := p.Login.Answer(r.Context(), a.Token, choice, login.Person{})
 	switch {
 	case err != nil:
 		p.linkUnknown(w, r, err)
 	case a.State == login.Scanned: // no answer at all
 		p.showConfirm(w, r, http.StatusBadRequest, a)
 	case changed:
-		p.Log.Info("sign-in answered on the phone", zap.String("state", string(a.State)), zap.String("reason", a.Reason),
-			zap.String("account", a.AppID), zap.String("openid", maskOpenID(a.OpenID)), zap.Stringer("client_ip", p.ClientAddr(r)))
-		p.Count("attempt", a.AppID, string(a.State))
+		p.answered(r, a)
 		p.showOutcome(w, r, http.StatusOK, a)
 	default:
 		p.showOutcome(w, r, http.StatusConflict, a)
 	}
 }
 
-// revokeAttempt is the answer "that was not me" after the fact: the session that
-// came of the attempt ends, and one that has yet to come never does.
-func (p *Portal) revokeAttempt(w http.ResponseWriter, r *http.Request) {
-	a, _, err := p.Login.Answer(r.Context(), r.PathValue("token"), login.ChoiceRevoke)
-	if err != nil && !errors.Is(err, login.ErrNotFound) {
-		// A store that is full takes no answers, and ends sessions all the same.
-		if known, readErr := p.Login.ByToken(r.Context(), r.PathValue("token")); readErr == nil {
-			a = known
-		}
+// linkedAttempt returns the attempt of the link that the person who scanned got in
+// the chat. A ticket of a mini program is no such link.
+func (p *Portal) linkedAttempt(r *http.Request) (login.Attempt, error) {
+	a, err := p.Login.ByToken(r.Context(), r.PathValue("token"))
+	if err == nil && a.Method == login.MiniQR {
+		return login.Attempt{}, login.ErrNotFound
+	}
+	return a, err
+}
+
+// disown ends the session of an attempt, also where a store that is full does not
+// take the answer.
+func (p *Portal) disown(r *http.Request, a login.Attempt) (login.Attempt, error) {
+	answered, _, err := p.Login.Answer(r.Context(), a.Token, login.ChoiceRevoke, login.Person{})
+	if err == nil {
+		a = answered
 	}
 	if a.SessionID != "" {
 		if _, revokeErr := p.Sessions.Revoke(r.Context(), a.SessionID); err == nil {
 			err = revokeErr
 		}
+	}
+	return a, err
+}
+
+// revokeAttempt is the answer "that was not me" after the fact: the session that
+// came of the attempt ends, and one that has yet to come never does.
+func (p *Portal) revokeAttempt(w http.ResponseWriter, r *http.Request) {
+	a, err := p.linkedAttempt(r)
+	if err == nil {
+		a, err = p.disown(r, a)
 	}
 	if err != nil {
 		p.linkUnknown(w, r, err)
@@ -90,11 +115,18 @@ func (p *Portal) showConfirm(w http.ResponseWriter, r *http.Request, status int,
 }
 
 func confirmOf(a login.Attempt, mode string) page.Confirm {
-	host := ""
-	if u, err := url.Parse(a.Portal); err == nil {
-		host = u.Host
+	return page.Confirm{
+		Mode: mode, Choices: a.Choices, Browser: a.Client.Browser, Address: a.Client.Address,
+		At: a.CreatedAt.In(login.Beijing), Host: hostOf(a.Portal),
 	}
-	return page.Confirm{Mode: mode, Choices: a.Choices, Browser: a.Client.Browser, Address: a.Client.Address, At: a.CreatedAt.In(login.Beijing), Host: host}
+}
+
+func hostOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Host
 }
 
 // showOutcome says what became of an attempt that is not to be answered any more.

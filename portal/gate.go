@@ -169,11 +169,10 @@ func (p *Portal) askToSignIn(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *Portal) showLogin(w http.ResponseWriter, r *http.Request, status int, returnTo string) {
-	methods := make([]string, 0, len(p.Offers))
-	for _, o := range p.Offers {
-		methods = append(methods, o.Method)
-	}
-	p.pages.Login(w, r, status, page.Login{ReturnTo: localPath(returnTo), Methods: methods})
+	p.pages.Login(w, r, status, page.Login{
+		ReturnTo: localPath(returnTo), Methods: p.methods(r),
+		OnPhone: onPhone(r), InWeChat: inWeChat(r), FrameOrigin: p.FrameOrigin,
+	})
 }
 
 // turnAway answers a person who is signed in and may not enter.

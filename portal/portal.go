@@ -44,6 +44,8 @@ type Config struct {
 	Origins []string
 	// Offers are the ways to sign in, in the order shown.
 	Offers []Offer
+	// FrameOrigin is where WeChat's page in a frame comes from.
+	FrameOrigin string
 	// Selects says which requests need a session; nil means all.
 	Selects func(*http.Request) bool
 	// Optional lets requests without a session pass, without identity headers.
@@ -83,8 +85,18 @@ type Offer struct{ Method, AppID string }
 
 // Account is how the pushes of one account are read and answered.
 type Account struct {
+	// Receiver reads the pushes; nil for an account that gets none.
 	Receiver *wechat.Receiver
 	Replies  login.Replies
+	// ChatCode says that people send codes as messages.
+	ChatCode bool
+	// Mini says who uses the mini program; nil for any other account.
+	Mini MiniProgram
+	// OAuth says who has authorized; nil where WeChat's pages are not used.
+	OAuth OAuth
+	// Proof returns WeChat's page by which the person who opens a link in the
+	// chat is known to be the one who scanned; nil where that is not asked.
+	Proof func(callback, state string) string
 }
 
 // Limits are rates for each client address.
@@ -104,6 +116,7 @@ type Portal struct {
 	hosts    map[string]string // origin by host name
 	limits   struct{ attempts, confirms, pushes *limiter }
 	warnings *throttle
+	troubles troubles
 	checkup  checkup
 	opening  singleflight.Group // of sessions, by attempt and browser
 
@@ -222,6 +235,10 @@ func (p *Portal) routes() *http.ServeMux {
 	handle("POST", "/logout", p.sameOriginForm(p.logout))
 	handle("GET", "/confirm/{token}", p.confirmPage)
 	handle("POST", "/confirm/{token}", p.sameOriginForm(p.confirm))
+	handle("GET", "/oauth/callback", p.oauthCallback)
+	handle("POST", "/mini/{app_id}/scan", p.miniScan)
+	handle("POST", "/mini/{app_id}/confirm", p.miniConfirm)
+	handle("POST", "/mini/{app_id}/cancel", p.miniCancel)
 	handle("GET", "/push/{app_id}", p.verifyPushURL)
 	handle("POST", "/push/{app_id}", p.push)
 	handle("GET", "/healthz", p.health)
@@ -237,7 +254,7 @@ func (p *Portal) endpoint(u *url.URL) bool {
 // a path leads to an endpoint.
 func (p *Portal) serveEndpoint(w http.ResponseWriter, r *http.Request, method string, u *url.URL, c credentials) {
 	harden(w.Header())
-	if strings.HasPrefix(u.Path, p.Prefix+"/confirm/") {
+	if strings.HasPrefix(u.Path, p.Prefix+"/confirm/") || strings.HasPrefix(u.Path, p.Prefix+login.CallbackPath) {
 		p.KeepOutOfLog(r)
 	}
 	if u.RawPath != "" || !canonical(u.Path) {

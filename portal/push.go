@@ -32,7 +32,7 @@ const (
 func (p *Portal) verifyPushURL(w http.ResponseWriter, r *http.Request) {
 	appID := r.PathValue("app_id")
 	account, ok := p.Accounts[appID]
-	if !ok {
+	if !ok || account.Receiver == nil {
 		p.refusePush(w, r, appID, errUnknownAccount)
 		return
 	}
@@ -50,7 +50,7 @@ func (p *Portal) verifyPushURL(w http.ResponseWriter, r *http.Request) {
 func (p *Portal) push(w http.ResponseWriter, r *http.Request) {
 	appID := r.PathValue("app_id")
 	account, ok := p.Accounts[appID]
-	if !ok {
+	if !ok || account.Receiver == nil {
 		p.refusePush(w, r, appID, errUnknownAccount)
 		return
 	}
@@ -114,21 +114,36 @@ func (p *Portal) answer(ctx context.Context, appID string, account Account, m *w
 
 // handle does what a message asks for and returns the reply.
 func (p *Portal) handle(ctx context.Context, appID string, replies login.Replies, m *wechat.Message) (string, error) {
-	scene, ok := m.Scene()
-	if !ok {
-		if m.Is("subscribe") {
-			return replies.ToFollower(), nil
-		}
+	who := login.Person{OpenID: m.FromUserName}
+	if scene, ok := m.Scene(); ok {
+		a, err := p.Login.Scan(ctx, appID, scene, who)
+		return toScan(replies, a, who, err)
+	}
+	if m.Is("subscribe") {
+		return replies.ToFollower(), nil
+	}
+	if m.MsgType != "text" || !p.Accounts[appID].ChatCode {
 		return "", nil
 	}
-	a, err := p.Login.Scan(ctx, appID, scene, m.FromUserName)
-	if errors.Is(err, login.ErrNotFound) {
-		return replies.ToUnknownCode(), nil
+	code, ok := login.CodeIn(m.Content)
+	if !ok { // a message that is not for us
+		return "", nil
 	}
-	if err != nil {
+	a, err := p.Login.SendCode(ctx, appID, code, who)
+	return toScan(replies, a, who, err)
+}
+
+// toScan is the answer to the person who has scanned a code, or sent one.
+func toScan(replies login.Replies, a login.Attempt, who login.Person, err error) (string, error) {
+	switch {
+	case errors.Is(err, login.ErrTooManyTries):
+		return replies.ToGuesser(), nil
+	case errors.Is(err, login.ErrNotFound):
+		return replies.ToUnknownCode(), nil
+	case err != nil:
 		return "", err
 	}
-	return replies.ToScan(a, m.FromUserName), nil
+	return replies.ToScan(a, who.OpenID), nil
 }
 
 var errUnknownAccount = errors.New("no account of this site has that app id")

@@ -5,6 +5,7 @@ set -euo pipefail
 need=()
 command -v chromium >/dev/null || need+=(chromium fonts-noto-cjk)
 command -v node >/dev/null || need+=(nodejs)
+command -v npm >/dev/null || need+=(npm)
 command -v redis-server >/dev/null || need+=(redis-server)
 if [ ${#need[@]} = 0 ]; then
 	exit 0

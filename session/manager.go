@@ -71,6 +71,23 @@ func (m *Manager) Issue(ctx context.Context, s Session) (Session, string, error)
 	return s, cookie, nil
 }
 
+// Reissue returns a session that lives, and a cookie that names it.
+func (m *Manager) Reissue(ctx context.Context, id string) (Session, string, error) {
+	l, found, err := m.set.Get(ctx, id, 0)
+	if err != nil {
+		return Session{}, "", unavailable(err)
+	}
+	if !found || !m.now().Before(l.ExpiresAt) {
+		return Session{}, "", ErrInvalid
+	}
+	keys, err := m.config.Keys.load(ctx)
+	if err != nil {
+		return Session{}, "", err
+	}
+	cookie, err := signCookie(keys[0], id, l.ExpiresAt)
+	return l.Session, cookie, err
+}
+
 // Check returns the session that a cookie names. The error is ErrInvalid where
 // there is none, or wraps ErrUnavailable where that cannot be known. The session
 // is shared: it must not be changed.

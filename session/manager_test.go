@@ -495,3 +495,35 @@ func TestManager_WarmCheckCostsNoStoreCall(t *testing.T) {
 		t.Errorf("1000 warm checks called the store %d times", n)
 	}
 }
+
+// TestReissue: the answer with the cookie of a new session was lost, and the browser
+// asks again. It gets the same session, which lives no longer for that; one that is
+// over, or never was, is not brought to life.
+func TestReissue(t *testing.T) {
+	w := newWorld(t)
+	m, other := w.node(), w.node(keyB)
+	s, cookie := w.issue(m, "u1")
+	w.clock.Advance(time.Hour)
+	again, reissued, err := other.Reissue(t.Context(), s.ID)
+	if err != nil || again != s || reissued == cookie {
+		t.Fatalf("Reissue = %+v, %v; want %+v", again, err, s)
+	}
+	if got := w.wantValid(other, reissued); got.ID != s.ID || !got.ExpiresAt.Equal(s.ExpiresAt) {
+		t.Errorf("the cookie names %+v, want %+v", got, s)
+	}
+	if _, err := m.Revoke(t.Context(), s.ID); err != nil {
+		t.Fatal(err)
+	}
+	late, _ := w.issue(m, "u1")
+	w.clock.Advance(testTTL)
+	for name, id := range map[string]string{"revoked": s.ID, "over": late.ID, "unknown": NewID(), "empty": ""} {
+		if got, cookie, err := m.Reissue(t.Context(), id); !errors.Is(err, ErrInvalid) || cookie != "" || got != (Session{}) {
+			t.Errorf("%s: Reissue = %+v, %q, %v; want ErrInvalid", name, got, cookie, err)
+		}
+	}
+	live, _ := w.issue(m, "u2")
+	w.down.Store(true)
+	if _, cookie, err := w.node().Reissue(t.Context(), live.ID); !errors.Is(err, ErrUnavailable) || cookie != "" {
+		t.Errorf("while the store is down: %q, %v; want ErrUnavailable", cookie, err)
+	}
+}

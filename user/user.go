@@ -33,6 +33,8 @@ type Identity struct {
 	// Nickname and Avatar are as WeChat gives them: any text, or none.
 	Nickname string `json:"nickname,omitempty"`
 	Avatar   string `json:"avatar,omitempty"`
+	// Phone is a number that WeChat has verified. It is kept with the user.
+	Phone string `json:"-"`
 }
 
 // Status says what an operator has decided about a user.
@@ -82,4 +84,5 @@ func (u *User) learn(id Identity) {
 	set(&known.Avatar, id.Avatar)
 	set(&u.Name, id.Nickname)
 	set(&u.Avatar, id.Avatar)
+	set(&u.Phone, id.Phone)
 }

@@ -44,6 +44,10 @@ type Config struct {
 	// Default: [DefaultAPIURL].
 	APIURL string
 
+	// OpenURL is the base of the pages on which a person signs in, to which
+	// browsers are sent. Default: [DefaultOpenURL].
+	OpenURL string
+
 	// HTTPClient makes the calls. Its redirect policy is not used: WeChat's API
 	// never redirects, and following would hand the secret to another host.
 	// Default: a client of its own that respects the proxy environment.
@@ -67,6 +71,9 @@ type Client struct {
 	now    func() time.Time
 	tokens *tokenSource
 	qrHold hold
+	mini   miniHolds
+
+	openURL string
 }
 
 var appIDPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
@@ -84,7 +91,11 @@ func NewClient(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{appID: cfg.AppID, secret: cfg.Secret, apiURL: apiURL, now: cfg.Now}
+	openURL, err := parseOpenURL(cmp.Or(cfg.OpenURL, DefaultOpenURL))
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{appID: cfg.AppID, secret: cfg.Secret, apiURL: apiURL, openURL: openURL, now: cfg.Now}
 	c.http, c.idle = newHTTPClient(cfg.HTTPClient)
 	if c.now == nil {
 		c.now = time.Now
@@ -139,7 +150,11 @@ func (c *Client) callWithToken(ctx context.Context, endpoint string, body, answe
 
 // call posts body, and posts it again once if WeChat says that it is busy.
 func (c *Client) call(ctx context.Context, endpoint, token string, body, answer any) error {
-	err := c.post(ctx, endpoint, token, body, answer)
+	return retryBusy(ctx, func() error { return c.post(ctx, endpoint, token, body, answer) })
+}
+
+func retryBusy(ctx context.Context, call func() error) error {
+	err := call()
 	if refusal, ok := errors.AsType[*Error](err); !ok || refusal.Code != codeBusy {
 		return err
 	}
@@ -147,7 +162,7 @@ func (c *Client) call(ctx context.Context, endpoint, token string, body, answer 
 	case <-ctx.Done():
 		return err
 	case <-time.After(busyPause):
-		return c.post(ctx, endpoint, token, body, answer)
+		return call()
 	}
 }
 
@@ -186,6 +201,9 @@ func (c *Client) decode(ctx context.Context, endpoint, token string, resp *http.
 	}
 	if len(body) > maxAnswer {
 		return unavailable(endpoint, fmt.Sprintf("the answer is larger than %d bytes", maxAnswer))
+	}
+	if picture, ok := answer.(*pictureAnswer); ok && resp.StatusCode == http.StatusOK && picture.take(body) {
+		return nil
 	}
 	var status struct {
 		Code    looseInt `json:"errcode"`

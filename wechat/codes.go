@@ -6,16 +6,18 @@ package wechat
 // The errcodes that this package itself acts on.
 const (
 	codeBusy       = -1
-	codeDailyQuota = 45009
+	codeDailyQuota = 45009 // at some endpoints it is the quota of a minute
+	codeBlocked    = 40226
 )
 
 // codeKind says who can do something about an errcode.
 type codeKind int
 
 const (
-	transient codeKind = iota // it passes, or the client handles it
-	quota                     // it passes with time
-	permanent                 // the operator must act
+	transient  codeKind = iota // it passes, or the client handles it
+	quota                      // it passes within minutes
+	dailyQuota                 // it passes with the day
+	permanent                  // the operator must act
 )
 
 type codeEntry struct {
@@ -51,7 +53,7 @@ var codes = map[int]codeEntry{
 	43002: {"WeChat did not see a POST", "let api_url name WeChat's server API itself: something on the way turned POST into GET", permanent},
 	47001: {"WeChat could not parse the call", "let api_url name WeChat's server API or a proxy that passes bodies on unchanged", permanent},
 
-	codeDailyQuota: {"the daily quota of this API is used up", "wait until tomorrow, or reset it (clear_quota, 10 times a month) in 微信开发者平台; see what else uses this account", quota},
+	codeDailyQuota: {"the daily quota of this API is used up", "wait until tomorrow, or reset it (clear_quota, 10 times a month) in 微信开发者平台; see what else uses this account", dailyQuota},
 	45011:          {"the API was called too often in this minute", "wait a minute; see what else uses this account", quota},
 	45029:          {"the account has reached its number of permanent QR codes", "use temporary codes", permanent},
 

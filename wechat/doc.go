@@ -2,8 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package wechat speaks WeChat's protocol as a server has to: it keeps the
-// access token of an account, makes parametric QR codes, and receives and
-// answers the messages and events that WeChat pushes.
+// access token of an account, makes parametric QR codes and mini program codes,
+// sends people to WeChat's own sign-in pages and learns who came back, and
+// receives and answers the messages and events that WeChat pushes.
 //
 // A [Client] calls WeChat. One Client serves one account; any number of them, in
 // any number of processes, share one access token through a [Cache].

@@ -33,8 +33,13 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("calling WeChat's %s: errcode %d (%s): %s; %s", e.Endpoint, e.Code, e.Message, e.Meaning(), e.Cure())
 }
 
-// Is makes "system busy" an [ErrUnavailable].
-func (e *Error) Is(target error) bool { return target == ErrUnavailable && e.Code == codeBusy }
+// Is makes "system busy" an [ErrUnavailable], a code that WeChat does not accept
+// an [ErrInvalidCode], and a person whom it holds back an [ErrUserBlocked].
+func (e *Error) Is(target error) bool {
+	return target == ErrUnavailable && e.Code == codeBusy ||
+		target == ErrInvalidCode && (e.rejectsCode() || e.rejectsPhoneCode()) ||
+		target == ErrUserBlocked && e.Code == codeBlocked
+}
 
 // Meaning says in a sentence why WeChat refused.
 func (e *Error) Meaning() string { return e.entry().meaning }
@@ -46,7 +51,7 @@ func (e *Error) Cure() string { return e.entry().cure }
 // configuration or the account.
 func (e *Error) Permanent() bool { return e.entry().kind == permanent }
 
-func (e *Error) quota() bool { return e.entry().kind == quota }
+func (e *Error) quota() bool { return e.entry().kind == quota || e.entry().kind == dailyQuota }
 
 // RetryAfter says how long to wait before a call that failed with err is worth
 // repeating. It is zero where waiting does not help.
@@ -62,7 +67,7 @@ func RetryAfter(err error) time.Duration {
 
 func (e *Error) retryAfter() time.Duration {
 	switch {
-	case e.Code == codeDailyQuota:
+	case e.entry().kind == dailyQuota:
 		return 5 * time.Minute
 	case e.quota():
 		return time.Minute
@@ -89,6 +94,12 @@ func tokenRejected(err error) bool {
 func (e *Error) entry() codeEntry {
 	if e.Endpoint == tokenEndpoint && e.Code == 40001 {
 		return codes[40125] // where no token is sent yet, the bad credential is the secret
+	}
+	if entry, ok := oauthCodes[e.Code]; ok && e.oauth() {
+		return entry
+	}
+	if entry, ok := miniCodes[e.Endpoint][e.Code]; ok {
+		return entry
 	}
 	if entry, ok := codes[e.Code]; ok {
 		return entry

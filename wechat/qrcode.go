@@ -45,7 +45,7 @@ func (c *Client) CreateQRCode(ctx context.Context, scene string, ttl time.Durati
 		return QRCode{}, err
 	}
 	code, err := c.createQRCode(ctx, scene, ttl)
-	if worthHolding(err) {
+	if worthHolding(qrcodeEndpoint, err) {
 		c.qrHold.set(err, c.now())
 	}
 	return code, err
@@ -91,7 +91,7 @@ func newQRCodeRequest(scene string, ttl time.Duration) qrcodeRequest {
 
 // worthHolding says whether the next call would fail in the same way: WeChat
 // refused because of the account, its quota or its token, not because of this call.
-func worthHolding(err error) bool {
+func worthHolding(endpoint string, err error) bool {
 	refusal, ok := errors.AsType[*Error](err)
-	return ok && refusal.Endpoint == qrcodeEndpoint && (refusal.Permanent() || refusal.quota() || refusal.rejectsToken())
+	return ok && refusal.Endpoint == endpoint && (refusal.Permanent() || refusal.quota() || refusal.rejectsToken())
 }

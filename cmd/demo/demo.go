@@ -5,29 +5,19 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
-	"path/filepath"
+	"strconv"
 	"strings"
-	"text/template"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
-	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
-	_ "github.com/caddy-wechat/caddy-wechat"
 	"github.com/caddy-wechat/caddy-wechat/wechat/wechattest"
-)
-
-// account is the service account (服务号) of the demo.
-const (
-	appID       = "wxdemo0123456789ab"
-	accountName = "演示服务号 Demo"
 )
 
 // stopTimeout bounds how long the servers may take to end.
@@ -36,6 +26,7 @@ const stopTimeout = 5 * time.Second
 // demo is all that runs.
 type demo struct {
 	siteURL, phoneURL string
+	inWeChatURL       string // the site as the phone opens it in WeChat
 
 	dir    string // holds the gateway's state
 	wechat *wechattest.Server
@@ -55,101 +46,53 @@ func start(o options) (_ *demo, err error) {
 	if d.dir, err = os.MkdirTemp("", "caddy-wechat-demo-"); err != nil {
 		return nil, fmt.Errorf("making a directory for the gateway's state: %w", err)
 	}
-	site, err := listen(o.address.String(), o.port)
+	l, err := listenAll(o)
 	if err != nil {
 		return nil, err
 	}
-	defer site.Close()
-	phone, err := listen(o.address.String(), next(o.port, 1))
-	if err != nil {
-		return nil, err
-	}
-	d.siteURL, d.phoneURL = "http://"+site.Addr().String()+"/", "http://"+phone.Addr().String()+"/phone/"
-	d.wechat = wechattest.NewServer(wechattest.Options{QRBase: qrBase(o, phone)})
-	d.phone = serve(phone, d.wechat)
-	// Whoever reaches the app directly can tell it any name: it is never on the network.
-	app, err := listen("127.0.0.1", next(o.port, 2))
-	if err != nil {
-		return nil, err
-	}
-	d.app = serve(app, http.HandlerFunc(greet))
-	return d, d.startGateway(o, site, phone.Addr().String(), app.Addr().String())
+	d.siteURL, d.phoneURL = "http://"+l.site.Addr().String()+"/", "http://"+l.phone.Addr().String()+"/phone/"
+	d.inWeChatURL = webviewURL(o, l.inWeChat)
+	d.wechat = wechattest.NewServer(d.options(o))
+	d.phone, d.app = serve(l.phone, d.wechat), serve(l.app, http.HandlerFunc(greet))
+	_, _ = l.site.Close(), l.inWeChat.Close() // Caddy would share them with another Caddy
+	return d, d.startGateway(o, l.phone.Addr().String(), l.app.Addr().String())
 }
 
-// qrBase makes QR codes that a camera on the network can open; on this machine
-// alone they are as WeChat makes them.
-func qrBase(o options, phone net.Listener) string {
+// webviewURL is where the phone opens the site in WeChat. On this machine that is
+// another host than the site's, so that a browser keeps its cookies apart.
+func webviewURL(o options, ln net.Listener) string {
 	if o.address.IsLoopback() {
+		return "http://localhost:" + strconv.Itoa(ln.Addr().(*net.TCPAddr).Port) + "/" //nolint:forcetypeassert // listen listens on TCP
+	}
+	return "http://" + ln.Addr().String() + "/"
+}
+
+// options makes a WeChat whose phone is a tab of a browser. A camera on the network
+// can open its QR codes; on this machine alone they are as WeChat makes them.
+func (d *demo) options(o options) wechattest.Options {
+	w := wechattest.Options{AnyBrowser: true, Webviews: map[string]string{origin(d.siteURL): origin(d.inWeChatURL)}}
+	if o.address.IsLoopback() {
+		w.Sites = []string{d.siteURL}
+	} else {
+		w.QRBase = origin(d.phoneURL)
+	}
+	return w
+}
+
+// origin and hostname are parts of an address of the demo's own.
+func origin(address string) string {
+	scheme, rest, _ := strings.Cut(address, "://")
+	host, _, _ := strings.Cut(rest, "/")
+	return scheme + "://" + host
+}
+
+func hostname(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
 		return ""
 	}
-	return "http://" + phone.Addr().String()
+	return u.Hostname()
 }
-
-// startGateway registers the account with the simulated WeChat and loads Caddy
-// with the configuration that a real site would have. It closes site, which has
-// kept the address free: Caddy would share it with another Caddy.
-func (d *demo) startGateway(o options, site net.Listener, wechat, app string) error {
-	account := wechattest.Account{
-		AppID: appID, Name: accountName, Mode: wechattest.Secure,
-		Secret: rand.Text(), Token: rand.Text(), AESKey: (rand.Text() + rand.Text())[:43],
-		PushURL: d.siteURL + "_wechat/push/" + appID,
-	}
-	if _, err := d.wechat.AddAccount(account); err != nil {
-		return err
-	}
-	var text strings.Builder
-	if err := caddyfile.Execute(&text, map[string]any{
-		"Address": o.address, "Site": strings.TrimSuffix(d.siteURL, "/"), "Verbose": o.verbose, "Account": account,
-		"Confirm": o.confirm, "WeChat": "http://" + wechat, "State": filepath.Join(d.dir, "state"), "Storage": d.dir, "App": app,
-	}); err != nil {
-		return err
-	}
-	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text.String()), nil)
-	if err != nil {
-		return fmt.Errorf("adapting the Caddyfile: %w", err)
-	}
-	_ = site.Close()
-	if err := caddy.Load(config, true); err != nil {
-		return fmt.Errorf("starting Caddy at %s: %w", d.siteURL, err)
-	}
-	d.caddy = true
-	return nil
-}
-
-var caddyfile = template.Must(template.New("").Parse(`{
-	admin off
-	persist_config off
-	auto_https off
-	default_bind {{.Address}}
-	grace_period 1s
-	storage file_system {{printf "%q" .Storage}}
-	storage_check off
-	storage_clean_interval off
-	log {
-		level {{if .Verbose}}INFO{{else}}ERROR{{end}}
-	}
-	wechat {
-		official_account {{.Account.AppID}} {
-			secret {{.Account.Secret}}
-			token {{.Account.Token}}
-			aes_key {{.Account.AESKey}}
-			confirm {{.Confirm}}
-		}
-		api_url {{.WeChat}}
-		store embedded {{printf "%q" .State}}
-		users {
-			registration open
-		}
-	}
-}
-
-{{.Site}} {
-	wechat_auth {
-		title "演示站点 Demo"
-	}
-	reverse_proxy {{.App}}
-}
-`))
 
 // stop ends all that runs and removes the gateway's state.
 func (d *demo) stop() error {

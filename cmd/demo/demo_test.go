@@ -63,12 +63,11 @@ func signIn(t *testing.T, d *demo, confirm login.Confirm) {
 		t.Fatalf("POST attempts: %d %s", p.status, p.text)
 	}
 	codes := phone.get(d.phoneURL + "scan").values("qr")
-	if len(codes) != 1 {
-		t.Fatalf("the phone sees %d codes, want the one on the login page", len(codes))
+	if len(codes) != 2 {
+		t.Fatalf("the phone sees %d codes, want the one on the login page, and the account's own", len(codes))
 	}
 	chat := phone.post(d.phoneURL, "scan", "application/x-www-form-urlencoded", url.Values{"qr": {codes[0]}}.Encode())
-	link := chat.linkTo(d.siteURL + "_wechat/confirm/")
-	answer(t, phone, link, confirm, attempt.Number)
+	answer(t, d, phone, chat.linkTo(d.inWeChatURL+"_wechat/confirm/"), confirm, attempt.Number)
 	if p := site.post(d.siteURL, "_wechat/attempts/"+attempt.ID+"/session", "application/json", ""); p.status != http.StatusOK {
 		t.Fatalf("POST session: %d %s", p.status, p.text)
 	}
@@ -81,11 +80,14 @@ func signIn(t *testing.T, d *demo, confirm login.Confirm) {
 }
 
 // answer does on the page behind the link what the setting asks for.
-func answer(t *testing.T, phone *browser, link string, confirm login.Confirm, number string) {
+func answer(t *testing.T, d *demo, phone *browser, link string, confirm login.Confirm, number string) {
 	t.Helper()
 	choice := map[login.Confirm]string{login.ConfirmNumber: number, login.ConfirmTap: login.ChoiceYes}[confirm]
 	if choice == "" {
 		return
+	}
+	if consent := phone.get(link); slices.Contains(consent.values("decision"), "allow") {
+		phone.do(http.MethodPost, consent.url, "application/x-www-form-urlencoded", "decision=allow", d.phoneURL)
 	}
 	if offered := phone.get(link).values("choice"); !slices.Contains(offered, choice) {
 		t.Fatalf("the phone offers %q, not %q", offered, choice)
@@ -164,14 +166,38 @@ func TestInstructions(t *testing.T) {
 	lan := d.instructions(options{address: netip.MustParseAddr("203.0.113.7"), confirm: login.ConfirmOff})
 	for _, test := range []struct{ name, text, want string }{
 		{"here", here, "second window"},
-		{"here", here, "Confirm."},
+		{"here", here, "→ confirm"},
+		{"here", here, "WeChat page"},
+		{"here", here, "Open in WeChat"},
 		{"lan", lan, "camera"},
 		{"lan", lan, "sign in as anybody"},
-		{"lan", lan, "scan alone"},
+		{"lan", lan, "alone signs in"},
 	} {
 		if !strings.Contains(test.text, test.want) {
 			t.Errorf("%s: %q is missing in\n%s", test.name, test.want, test.text)
 		}
+	}
+}
+
+// TestOptions keep cookies apart on one machine, and let cameras in on a network.
+func TestOptions(t *testing.T) {
+	t.Parallel()
+	ln, err := listen("127.0.0.1", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	d := &demo{siteURL: "http://127.0.0.1:8080/", phoneURL: "http://127.0.0.1:8081/phone/"}
+	d.inWeChatURL = webviewURL(options{address: loopback}, ln)
+	if hostname(d.inWeChatURL) == hostname(d.siteURL) {
+		t.Errorf("%s has the cookies of %s", d.inWeChatURL, d.siteURL)
+	}
+	here, lan := d.options(options{address: loopback}), d.options(options{address: netip.MustParseAddr("203.0.113.7")})
+	if here.QRBase != "" || len(here.Sites) != 1 || here.Webviews["http://127.0.0.1:8080"]+"/" != d.inWeChatURL {
+		t.Errorf("here: %+v", here)
+	}
+	if lan.QRBase != "http://127.0.0.1:8081" || len(lan.Sites) != 0 {
+		t.Errorf("on the network: %+v", lan)
 	}
 }
 
@@ -235,6 +261,7 @@ func newBrowser(t *testing.T) *browser {
 
 type seenPage struct {
 	t      *testing.T
+	url    string
 	status int
 	text   string
 }
@@ -274,7 +301,7 @@ func (b *browser) do(method, address, contentType, body, base string) seenPage {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return seenPage{b.t, resp.StatusCode, string(text)}
+	return seenPage{b.t, resp.Request.URL.String(), resp.StatusCode, string(text)}
 }
 
 // values returns the values of the page's buttons of a name.

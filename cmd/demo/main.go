@@ -7,8 +7,9 @@
 //
 //	go run ./cmd/demo
 //
-// It listens on 127.0.0.1, ports 8080 (site), 8081 (WeChat and the phone) and
-// 8082 (app), or on the next ports that are free.
+// It listens on 127.0.0.1, ports 8080 (site), 8081 (WeChat and the phone), 8082
+// (app) and 8083 (the site as WeChat's browser sees it), or on the next ports that
+// are free.
 package main
 
 import (
@@ -19,6 +20,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/caddy-wechat/caddy-wechat/login"
@@ -92,32 +94,49 @@ func run(ctx context.Context, o options, out io.Writer) error {
 
 // instructions say what to do, step by step.
 func (d *demo) instructions(o options) string {
-	phone := "Open the phone  " + d.phoneURL + "  (in a second window)"
-	scan := "On the phone: 扫一扫 Scan, then 扫码 Scan beside the code; open the link in the chat."
+	phone, warning := "Open the phone  "+d.phoneURL+"  (in a second window)", ""
 	if !o.address.IsLoopback() {
 		phone = "Take a phone in this network, or open a simulated one:  " + d.phoneURL
-		scan = "Scan the code with its camera (not with WeChat) and open the page; open the link in the chat."
-	}
-	last := ""
-	switch o.confirm {
-	case login.ConfirmNumber:
-		last = "Choose the number that the site shows."
-	case login.ConfirmTap:
-		last = "Confirm."
-	case login.ConfirmOff:
-		last = "Nothing: the scan alone signs in."
-	}
-	warning := ""
-	if !o.address.IsLoopback() {
 		warning = "\nWhoever reaches this address can sign in as anybody: it is a demo.\n"
 	}
 	return fmt.Sprintf(`A site behind WeChat login, a simulated WeChat, and a phone.
 
   1. Open the site   %s
   2. %s
-  3. %s
-  4. %s
+  3. Choose a tab of the site, and on the phone:
 
-The app behind the site then greets you from its X-User-* headers. Ctrl-C ends the demo.
-%s`, d.siteURL, phone, scan, last, warning)
+%s
+The app behind the site then greets you from its X-User-* headers. Sign out there and
+try the next: wherever WeChat gives a unionid, you are the same user. Ctrl-C ends the demo.
+%s`, d.siteURL, phone, strings.Join(steps(o), ""), warning)
 }
+
+// steps say for each method what to do on the phone.
+func steps(o options) []string {
+	here := o.address.IsLoopback()
+	scan, answer := "扫一扫 Scan → 扫码 Scan, the first code", " → the number that the site shows"
+	if !here {
+		scan = "its camera (not WeChat) → the code → the page that opens"
+	}
+	if o.confirm != login.ConfirmNumber {
+		answer = " → confirm"
+	}
+	link := " → the link in the chat → 允许 Allow" + answer
+	if o.confirm == login.ConfirmOff {
+		link = " (that alone signs in)"
+	}
+	all := []string{
+		step("Scan", scan+link),
+		step("Mini program", scan+answer),
+	}
+	if here {
+		all = append(all, step("WeChat page", scan+" → 允许 Allow"))
+	}
+	all = append(all, step("Chat code", "the chat → 关注 Follow → send the six digits"+link))
+	if here {
+		all = append(all, step("(no tab)", "在微信中打开 Open in WeChat → 允许 Allow"))
+	}
+	return all
+}
+
+func step(tab, what string) string { return fmt.Sprintf("     %-14s %s\n", tab, what) }

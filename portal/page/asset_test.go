@@ -30,10 +30,13 @@ func fetch(t *testing.T, p *Pages, method, name string, header http.Header) *htt
 func TestAsset_Served(t *testing.T) {
 	p := New(plainSite)
 	types := map[string]string{
-		"login.js": "text/javascript; charset=utf-8",
-		"time.js":  "text/javascript; charset=utf-8",
-		"page.css": "text/css; charset=utf-8",
-		"icon.svg": "image/svg+xml",
+		"login.js":  "text/javascript; charset=utf-8",
+		"stage.js":  "text/javascript; charset=utf-8",
+		"follow.js": "text/javascript; charset=utf-8",
+		"wire.js":   "text/javascript; charset=utf-8",
+		"time.js":   "text/javascript; charset=utf-8",
+		"page.css":  "text/css; charset=utf-8",
+		"icon.svg":  "image/svg+xml",
 	}
 	if len(types) != len(p.assets) {
 		t.Errorf("%d assets, the test knows %d", len(p.assets), len(types))

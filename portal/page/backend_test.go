@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -34,6 +35,7 @@ type answer struct {
 type backend struct {
 	*httptest.Server
 	pages *Pages
+	login Login // what the page is told, besides ReturnTo
 
 	mu       sync.Mutex
 	made     int                    // attempts so far
@@ -42,6 +44,9 @@ type backend struct {
 	requests []string               // "METHOD path", as they came
 	origins  []string               // Origin of each POST
 	creates  []answer               // in place of the next answers to POST attempts
+	fails    map[string]answer      // the same, for every attempt of a method
+	shows    map[string]any         // what a new attempt shows, besides number
+	bodies   []createJSON           // of POST attempts, as they came
 	sessions []answer               // the same, for POST attempts/{id}/session
 	events   string                 // "" | "silent" | "error" | "down"
 	polls    string                 // "" | "hang" | "error"
@@ -51,6 +56,12 @@ type backend struct {
 	signedIn bool
 	forgets  bool // the browser sends no cookie, so that each attempt is another's
 	redirect string
+}
+
+type createJSON struct {
+	Method   string `json:"method"`
+	ReturnTo string `json:"return_to"`
+	Phone    bool   `json:"phone"`
 }
 
 type attemptJSON struct {
@@ -69,6 +80,9 @@ func newBackend(t *testing.T) *backend {
 		number:   "42",
 		ttl:      5 * time.Minute,
 		redirect: "/inside",
+		login:    Login{Methods: []string{"official_qr"}},
+		fails:    make(map[string]answer),
+		shows:    map[string]any{"qr": map[string]string{"svg": qrSVG(), "url": scanURL}},
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /_wechat/assets/{name}", b.asset)
@@ -117,20 +131,26 @@ func (b *backend) site(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `<!doctype html><link rel="icon" href="data:,"><h1 id="head">Inside</h1>`)
 		return
 	}
-	b.pages.Login(w, r, http.StatusUnauthorized, Login{ReturnTo: r.URL.RequestURI(), Methods: []string{"official_qr"}})
+	b.mu.Lock()
+	d := b.login
+	b.mu.Unlock()
+	d.ReturnTo = r.URL.RequestURI()
+	b.pages.Login(w, r, http.StatusUnauthorized, d)
 }
 
 func (b *backend) create(w http.ResponseWriter, r *http.Request) {
-	var body struct {
-		Method   string `json:"method"`
-		ReturnTo string `json:"return_to"`
-	}
-	if err := json.NewDecoder(r.Body).Decode(&body); err != nil || body.Method != "official_qr" || body.ReturnTo == "" {
+	var body createJSON
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil || !slices.Contains(allMethods, body.Method) || body.ReturnTo == "" {
 		writeAnswer(w, answer{status: http.StatusBadRequest})
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.bodies = append(b.bodies, body)
+	if failure, ok := b.fails[body.Method]; ok {
+		writeAnswer(w, failure)
+		return
+	}
 	if len(b.creates) > 0 {
 		next := b.creates[0]
 		b.creates = b.creates[1:]
@@ -146,10 +166,8 @@ func (b *backend) create(w http.ResponseWriter, r *http.Request) {
 	if !b.forgets {
 		b.known[a.ID] = a
 	}
-	content := map[string]any{
-		"id": a.ID, "method": "official_qr", "state": a.State, "expires_at": a.ExpiresAt,
-		"qr": map[string]string{"svg": qrSVG(), "url": scanURL},
-	}
+	content := map[string]any{"id": a.ID, "method": body.Method, "state": a.State, "expires_at": a.ExpiresAt}
+	maps.Copy(content, b.shows)
 	if b.number != "" {
 		content["number"] = b.number
 	}

@@ -119,7 +119,7 @@ func leaves(name string, v reflect.Value) map[string]string {
 
 // The script names views and reasons by strings; each it shows must have a text.
 func TestTexts_CoverScript(t *testing.T) {
-	script, err := assetFiles.ReadFile("assets/login.js")
+	script, err := assetFiles.ReadFile("assets/stage.js")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,8 @@
 // notices. It decides nothing; callers say which page, with which status.
 //
 // Every page works without a third party, under a Content-Security-Policy that
-// allows nothing but this package's own assets. The pages on the phone need no
+// allows nothing but this package's own assets and, on the login page alone,
+// WeChat's own page in a frame. The pages on the phone need no
 // script. Texts are in Chinese or English, after Accept-Language.
 package page
 
@@ -52,8 +53,23 @@ func New(site Site) *Pages {
 
 // Login is what the login page needs to know.
 type Login struct {
-	ReturnTo string   // same-origin path to open once signed in
-	Methods  []string // login methods in the order to offer; the page opens the first
+	ReturnTo string // same-origin path to open once signed in
+
+	// Methods are the login methods in the order to offer. The page opens the
+	// first, the others are tabs; where WeChat fails one of them, the page goes on
+	// to the next. Those that this package does not know are left out, and so is
+	// in_wechat outside WeChat, unless it is the only one: then the page says to
+	// open it in WeChat.
+	Methods []string
+
+	OnPhone  bool // the browser is on a phone and not inside WeChat: it cannot scan its own screen
+	InWeChat bool // the page is open inside WeChat
+
+	// FrameOrigin is where the frame of website_qr comes from, for example
+	// "https://open.weixin.qq.com". Empty, or where it is no origin, allows no
+	// frame: the page then offers a link instead.
+	// https://developers.weixin.qq.com/doc/oplatform/Website_App/WeChat_Login/Wechat_Login.html
+	FrameOrigin string
 }
 
 // Login writes the login page: with status 200 for a GET of the login URL, with
@@ -64,7 +80,7 @@ func (p *Pages) Login(w http.ResponseWriter, r *http.Request, status int, d Logi
 	w.Header().Add("Vary", "Accept, Cookie, Sec-Fetch-Mode, Sec-Fetch-Dest")
 	v := p.view(r)
 	v.Script = p.script(d, v.T)
-	p.write(w, r, response{status: status, template: "login", referrer: noReferrer}, v)
+	p.write(w, r, response{status: status, template: "login", referrer: noReferrer, frame: v.Script.FrameOrigin}, v)
 }
 
 // The values of Confirm.Mode.

@@ -24,6 +24,7 @@ type response struct {
 	status   int
 	template string
 	referrer string
+	frame    string // the one origin whose pages it may frame, if any
 }
 
 // view is what the templates see.
@@ -43,6 +44,9 @@ type view struct {
 // Asset returns the URL of an asset by its name in this package.
 func (v *view) Asset(name string) string { return v.urls[name] }
 
+// LoginScripts returns the scripts of the login page by their names in this package.
+func (v *view) LoginScripts() []string { return loginScripts }
+
 // view returns what all pages have in common, with a fresh nonce.
 func (p *Pages) view(r *http.Request) *view {
 	t := textsFor(r)
@@ -61,7 +65,7 @@ func (p *Pages) write(w http.ResponseWriter, r *http.Request, resp response, v *
 		http.Error(w, "rendering the page failed: "+resp.template, http.StatusInternalServerError)
 		return
 	}
-	setHeaders(w.Header(), v.Nonce, resp.referrer)
+	setHeaders(w.Header(), v.Nonce, resp)
 	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
 	w.WriteHeader(resp.status)
 	if r.Method != http.MethodHead {
@@ -71,20 +75,20 @@ func (p *Pages) write(w http.ResponseWriter, r *http.Request, resp response, v *
 
 // setHeaders sets what keeps a page out of caches, frames, search engines and other
 // sites' reach.
-func setHeaders(h http.Header, nonce, referrer string) {
+func setHeaders(h http.Header, nonce string, resp response) {
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	h.Add("Vary", "Accept-Language")
-	h.Set("Content-Security-Policy", contentSecurityPolicy(nonce))
+	h.Set("Content-Security-Policy", contentSecurityPolicy(nonce, resp.frame))
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Referrer-Policy", referrer)
+	h.Set("Referrer-Policy", resp.referrer)
 	h.Set("X-Robots-Tag", "noindex")
 }
 
-func contentSecurityPolicy(nonce string) string {
-	return strings.Join([]string{
+func contentSecurityPolicy(nonce, frame string) string {
+	directives := []string{
 		"default-src 'none'",
 		"script-src 'nonce-" + nonce + "'",
 		"style-src 'nonce-" + nonce + "'",
@@ -93,5 +97,9 @@ func contentSecurityPolicy(nonce string) string {
 		"form-action 'self'",
 		"base-uri 'none'",
 		"frame-ancestors 'none'",
-	}, "; ")
+	}
+	if frame != "" {
+		directives = append(directives, "frame-src "+frame)
+	}
+	return strings.Join(directives, "; ")
 }

@@ -65,6 +65,15 @@ type Account struct {
 	SecretFrozen bool
 	// JSON pushes JSON instead of XML. For mini programs and websites only.
 	JSON bool
+	// CallbackDomain is the host to which people may be led back from an
+	// authorisation: 授权回调域 of a website, 网页授权域名 of a service account.
+	// Any host is allowed here, and one with a port must be met with the port;
+	// WeChat allows neither IP addresses nor ports. Empty: none.
+	CallbackDomain string
+	// OpenPlatform names the account of the open platform (开放平台) that the app
+	// is bound to: apps that share it see the same unionid of a person. Empty:
+	// none, but for a website, which cannot do without and gets one of its own.
+	OpenPlatform string
 }
 
 // account is an Account with its state; all of it is guarded by Server.mu.
@@ -148,6 +157,9 @@ func (a Account) withDefaults() Account {
 	if a.Name == "" {
 		a.Name = a.AppID
 	}
+	if a.Kind == Website && a.OpenPlatform == "" {
+		a.OpenPlatform = "of " + a.AppID
+	}
 	return a
 }
 
@@ -165,6 +177,9 @@ func (a Account) validate() error {
 		return errors.New("the AES key must be 43 letters and digits in this mode")
 	case a.PushURL != "" && !tokenPattern.MatchString(a.Token):
 		return errors.New("the token must be 3 to 32 letters and digits")
+	}
+	if err := a.validateOAuth(); err != nil {
+		return err
 	}
 	for _, allowed := range a.IPWhitelist {
 		if _, err := parsePrefix(allowed); err != nil {

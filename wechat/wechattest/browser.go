@@ -20,12 +20,15 @@ const webviewAgent = "Mozilla/5.0 (Linux; Android 14; Pixel 8 Build/UQ1A.240105.
 // something, unless the caller has set one.
 func (p *Phone) Browser() *http.Client { return p.browser }
 
-func (s *Server) newWebview() *http.Client {
+func (s *Server) newWebview(p *Phone) *http.Client {
 	jar, _ := cookiejar.New(nil) // never fails
-	return &http.Client{Transport: webview{s.transport}, Jar: jar, Timeout: 30 * time.Second}
+	return &http.Client{Transport: webview{s.transport, p}, Jar: jar, Timeout: 30 * time.Second}
 }
 
-type webview struct{ next http.RoundTripper }
+type webview struct {
+	next  http.RoundTripper
+	phone *Phone
+}
 
 func (v webview) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
@@ -34,6 +37,9 @@ func (v webview) RoundTrip(r *http.Request) (*http.Response, error) {
 	setDefault(r.Header, "Accept-Language", "zh-CN,zh;q=0.9")
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		setDefault(r.Header, "Origin", r.URL.Scheme+"://"+r.URL.Host)
+	}
+	if r.URL.Path == EndpointAuthorize {
+		v.phone.identify(r)
 	}
 	return v.next.RoundTrip(r)
 }

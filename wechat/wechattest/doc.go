@@ -2,8 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package wechattest simulates WeChat's servers and the phone of a person, for
-// tests and for demos: access tokens, parametric QR codes, the pushes to a
-// developer's server and the chat in which the answers appear.
+// tests and for demos: access tokens, parametric QR codes, mini programs, the
+// pages on which a person signs in to a site, the pushes to a developer's server
+// and the chat in which the answers appear.
 //
 // It follows WeChat's documented wire behaviour, the awkward parts included,
 // and refuses what WeChat refuses. Its cryptography, signatures and limits are

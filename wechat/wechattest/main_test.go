@@ -13,9 +13,16 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/caddy-wechat/caddy-wechat/internal/chrometest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(withBrowser{m}) }
+
+// withBrowser ends the browser of the tests before leaks are looked for.
+type withBrowser struct{ m *testing.M }
+
+func (w withBrowser) Run() int { return chrometest.Run(w.m) }
 
 const (
 	testApp    = "wx0123456789abcdef"

@@ -34,6 +34,7 @@ type Phone struct {
 	browser *http.Client
 	follows map[string]bool          // guarded by server.mu
 	chats   map[string][]ChatMessage // guarded by server.mu
+	oauth   personOAuth              // guarded by server.mu
 }
 
 // ChatMessage is one line of a chat.
@@ -50,7 +51,8 @@ func (s *Server) Phone(name string) *Phone {
 	defer s.mu.Unlock()
 	p := s.people[name]
 	if p == nil {
-		p = &Phone{server: s, name: name, browser: s.newWebview(), follows: map[string]bool{}, chats: map[string][]ChatMessage{}}
+		p = &Phone{server: s, name: name, follows: map[string]bool{}, chats: map[string][]ChatMessage{}, oauth: newPersonOAuth(name)}
+		p.browser = s.newWebview(p)
 		s.people[name] = p
 	}
 	return p
@@ -61,9 +63,11 @@ func (p *Phone) Name() string { return p.name }
 
 // OpenID returns the person's openid for an account: 28 characters, always the
 // same, and different for each account.
-func (p *Phone) OpenID(appID string) string {
+func (p *Phone) OpenID(appID string) string { return openID(appID, p.name) }
+
+func openID(appID, name string) string {
 	app := sha256.Sum256([]byte("app " + appID))
-	person := sha256.Sum256([]byte("person " + appID + "\x00" + p.name))
+	person := sha256.Sum256([]byte("person " + appID + "\x00" + name))
 	enc := base64.RawURLEncoding
 	return "o" + enc.EncodeToString(app[:])[:5] + enc.EncodeToString(person[:])[:22]
 }

@@ -52,8 +52,12 @@ func (s *Server) routePhone(mux *http.ServeMux) {
 	handle("POST /phone/chat/{app}", s.postText)
 	handle("POST /phone/follow/{app}", s.postFollow)
 	handle("POST /phone/unfollow/{app}", s.postUnfollow)
+	handle("GET /phone/mini", s.pageMini)
+	handle("POST /phone/mini", s.postMini)
 	handle("GET /q/{id}", s.openCode)
 	handle("GET /r/{id}", s.openCode)
+	handle("GET "+miniCodePath, s.openCode)
+	handle("GET "+linkPath+"{id}", s.openCode)
 	mux.Handle("GET /phone", http.RedirectHandler("/phone/", http.StatusSeeOther))
 	mux.HandleFunc("GET /phone/version", s.pageVersion)
 	mux.HandleFunc("GET /phone/assets/{name}", func(w http.ResponseWriter, r *http.Request) {
@@ -77,7 +81,11 @@ type view struct {
 	Version int
 	Chats   []chatView
 	Chat    *chatView
+	Sites   []siteView
 	Codes   []codeView
+	Cards   []codeView // the accounts' own codes
+	Login   *WebLogin
+	Mini    *miniView
 	People  []string
 	Error   string
 }
@@ -95,10 +103,8 @@ type messageView struct {
 	Parts []textPart
 }
 
-type codeView struct {
-	URL, Account, Scene string
-	Expires             time.Time
-}
+// siteView is a site to be opened inside WeChat.
+type siteView struct{ Address, Link string }
 
 // personOf reads who holds the phone from ?person= or from the cookie that it sets.
 func (s *Server) personOf(w http.ResponseWriter, r *http.Request) *Phone {
@@ -144,6 +150,9 @@ func (s *Server) pageVersion(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) pageChats(w http.ResponseWriter, _ *http.Request, p *Phone) {
 	v := s.view(p, "chats", "微信")
+	for _, site := range s.opts.Sites {
+		v.Sites = append(v.Sites, siteView{site, s.opts.webview(site)})
+	}
 	render(w, http.StatusOK, v)
 }
 
@@ -163,12 +172,6 @@ func (s *Server) pageMe(w http.ResponseWriter, _ *http.Request, p *Phone) {
 	render(w, http.StatusOK, v)
 }
 
-func (s *Server) pageScan(w http.ResponseWriter, _ *http.Request, p *Phone) {
-	v := s.view(p, "scan", "扫一扫")
-	v.Codes = s.liveCodes()
-	render(w, http.StatusOK, v)
-}
-
 func (s *Server) pageChat(w http.ResponseWriter, r *http.Request, p *Phone) {
 	v := s.view(p, "", "")
 	i := slices.IndexFunc(v.Chats, func(c chatView) bool { return c.AppID == r.PathValue("app") })
@@ -178,7 +181,11 @@ func (s *Server) pageChat(w http.ResponseWriter, r *http.Request, p *Phone) {
 	}
 	v.Chat, v.Title = &v.Chats[i], v.Chats[i].Name
 	for _, m := range p.Chat(v.Chat.AppID) {
-		v.Chat.Messages = append(v.Chat.Messages, messageView{m, m.parts()})
+		parts := m.parts()
+		for i := range parts {
+			parts[i].Link = s.opts.webview(parts[i].Link)
+		}
+		v.Chat.Messages = append(v.Chat.Messages, messageView{m, parts})
 	}
 	render(w, http.StatusOK, v)
 }
@@ -215,26 +222,14 @@ func (s *Server) view(p *Phone, tab, title string) view {
 	return v
 }
 
-// liveCodes lists the QR codes that can be scanned, newest first.
-func (s *Server) liveCodes() []codeView {
-	now := s.opts.Now()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var live []*qrCode
-	for _, code := range s.codes {
-		if !code.expired(now) {
-			live = append(live, code)
+// webview is where a link leads inside WeChat; see [Options.Webviews].
+func (o Options) webview(link string) string {
+	for site, inWeChat := range o.Webviews {
+		if path, ok := strings.CutPrefix(link, site); ok && strings.HasPrefix(path, "/") {
+			return inWeChat + path
 		}
 	}
-	slices.SortFunc(live, func(a, b *qrCode) int {
-		return cmp.Or(b.created.Compare(a.created), strings.Compare(a.id, b.id))
-	})
-	live = live[:min(len(live), maxShownCodes)]
-	views := make([]codeView, 0, len(live))
-	for _, code := range live {
-		views = append(views, codeView{s.opts.QRBase + "/q/" + code.id, s.accounts[code.appID].Name, code.scene, code.expires})
-	}
-	return views
+	return link
 }
 
 // do runs an action of the phone and waits for its end, but not for long: the
@@ -260,29 +255,6 @@ func (s *Server) do(action func(context.Context) error) error {
 	case <-timer.C:
 		return nil
 	}
-}
-
-func (s *Server) postScan(w http.ResponseWriter, r *http.Request, p *Phone) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	s.scanAndShow(w, r, p, strings.TrimSpace(r.PostFormValue("qr")))
-}
-
-// openCode is the link in a QR code, opened by a camera that knows no WeChat.
-func (s *Server) openCode(w http.ResponseWriter, r *http.Request, p *Phone) {
-	s.scanAndShow(w, r, p, s.opts.QRBase+r.URL.Path)
-}
-
-func (s *Server) scanAndShow(w http.ResponseWriter, r *http.Request, p *Phone, qrURL string) {
-	code, err := s.findCode(qrURL)
-	if err != nil {
-		s.fail(w, p, err)
-		return
-	}
-	err = s.do(func(ctx context.Context) error {
-		_, err := p.Scan(ctx, qrURL)
-		return err
-	})
-	s.show(w, r, p, code.appID, err)
 }
 
 func (s *Server) postText(w http.ResponseWriter, r *http.Request, p *Phone) {
@@ -330,6 +302,10 @@ func (s *Server) fail(w http.ResponseWriter, p *Phone, err error) {
 		v.Error = "不是微信的二维码 Not a QR code of this WeChat"
 	case errors.Is(err, ErrExpiredCode):
 		v.Error = "二维码已过期 The QR code has expired"
+	case errors.Is(err, ErrTaken):
+		v.Error = "二维码已被他人扫描或已处理 The QR code was scanned by another person, or is decided already"
+	case errors.Is(err, ErrNoPage), errors.Is(err, ErrNotMember):
+		v.Error = "小程序没有可打开的页面 The mini program has no page to open"
 	case errors.Is(err, ErrNotFollower):
 		v.Error = "尚未关注该公众号 Not following this account"
 	}

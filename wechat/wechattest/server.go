@@ -56,10 +56,22 @@ type Options struct {
 	// QRBase replaces http://weixin.qq.com in the url of a QR code, so that a
 	// real camera opens this Server. Default: http://weixin.qq.com.
 	QRBase string
+	// Refusal is what happens in the browser when a person refuses to sign in
+	// to a website or inside WeChat. Default: [RefusalStays].
+	Refusal Refusal
+	// AnyBrowser takes any browser for WeChat's own, so that a demo's phone can be
+	// a browser's tab.
+	AnyBrowser bool
+	// Webviews are for such a phone, too, as a tab cannot change its user agent: by
+	// the origin of a site, the origin where the same site sees that of WeChat's
+	// browser. The links on the phone's page lead there.
+	Webviews map[string]string
+	// Sites are addresses that the phone's page offers to open inside WeChat.
+	Sites []string
 }
 
-// Server simulates api.weixin.qq.com, mp.weixin.qq.com and the links inside QR
-// codes on one [http.Handler]. Create it with [NewServer]. It is safe for
+// Server simulates api.weixin.qq.com, mp.weixin.qq.com, open.weixin.qq.com and
+// the links inside QR codes on one [http.Handler]. Create it with [NewServer]. It is safe for
 // concurrent use.
 type Server struct {
 	opts      Options
@@ -81,6 +93,8 @@ type Server struct {
 	failures map[string][]*injected
 	calls    map[string]int
 	log      []LogEntry
+	oauth    oauthState
+	mini     miniState
 }
 
 // NewServer returns a Server without accounts. Close it at the end.
@@ -94,6 +108,8 @@ func NewServer(opts Options) *Server {
 		people:   map[string]*Phone{},
 		failures: map[string][]*injected{},
 		calls:    map[string]int{},
+		oauth:    newOAuthState(),
+		mini:     newMiniState(),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.transport = s.opts.HTTPClient.Transport
@@ -148,6 +164,8 @@ func (s *Server) routes() *http.ServeMux {
 	}
 	mux.Handle(EndpointShowQRCode, s.endpoint(EndpointShowQRCode, s.showQRCode))
 	s.routePhone(mux)
+	s.routeOAuth(mux)
+	s.routeMini(mux)
 	return mux
 }
 
@@ -210,6 +228,9 @@ func (s *Server) callerLocked(c call) string {
 		return id
 	}
 	if t := s.tokens[c.query("access_token")]; t != nil {
+		return t.appID
+	}
+	if t := s.oauth.tokens[c.query("access_token")]; t != nil {
 		return t.appID
 	}
 	var body struct {

@@ -18,6 +18,10 @@ async function renew() {
   const html = await (await fetch(location.pathname)).text();
   const fresh = new DOMParser().parseFromString(html, "text/html").querySelector("main");
   if (!fresh) return;
+  if (fresh.innerHTML === main().innerHTML) {
+    main().dataset.version = version; // what is under the finger stays
+    return;
+  }
   main().replaceWith(document.adoptNode(fresh));
   toEnd();
 }

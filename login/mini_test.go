@@ -1,0 +1,152 @@
+// Copyright 2026 the caddy-wechat authors
+// SPDX-License-Identifier: Apache-2.0
+
+package login
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-wechat/caddy-wechat/wechat"
+)
+
+// minis stands in for WeChat and remembers what it was asked for.
+type minis struct {
+	asked             []string
+	image             []byte
+	imageErr, linkErr error
+}
+
+func (m *minis) MiniCode(_ context.Context, scene, page, env string) ([]byte, error) {
+	m.asked = append(m.asked, "code "+scene+" "+page+" "+env)
+	return m.image, m.imageErr
+}
+
+func (m *minis) MiniLink(_ context.Context, page, query, env string, ttl time.Duration) (string, error) {
+	m.asked = append(m.asked, "link "+page+" "+query+" "+env+" "+ttl.String())
+	return "https://wxaurl.cn/abc", m.linkErr
+}
+
+// TestMiniShows: a computer shows a code, a phone a link; where there is no link,
+// the code is better than nothing.
+func TestMiniShows(t *testing.T) {
+	const (
+		code = "code SCENE pages/login/login trial"
+		link = "link pages/login/login scene=SCENE trial 5m0s"
+	)
+	picture := Shown{QR: &QR{Image: "data:image/png;base64,iVBORw0KGgo="}}
+	for _, tt := range []struct {
+		name           string
+		onPhone, links bool
+		linkErr        error
+		want           Shown
+		asked          []string
+	}{
+		{"computer", false, true, nil, picture, []string{code}},
+		{"computer, no links", false, false, nil, picture, []string{code}},
+		{"phone", true, true, nil, Shown{Link: "https://wxaurl.cn/abc"}, []string{link}},
+		{"phone, no links", true, false, nil, picture, []string{code}},
+		{"phone, link refused", true, true, &wechat.Error{Code: 85079}, picture, []string{link, code}},
+		{"phone, WeChat away", true, true, wechat.ErrUnavailable, picture, []string{link, code}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := &minis{image: []byte("\x89PNG\r\n\x1a\n"), linkErr: tt.linkErr}
+			m := &Mini{Codes: c, Page: "pages/login/login", Env: "trial", TTL: codeTTL, Confirm: ConfirmNumber, Links: tt.links}
+			a := &Attempt{Scene: "SCENE", OnPhone: tt.onPhone, CreatedAt: epoch}
+			got, err := m.Start(t.Context(), a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Error(diff)
+			}
+			if diff := cmp.Diff(tt.asked, c.asked); diff != "" {
+				t.Error(diff)
+			}
+			if !a.ExpiresAt.Equal(epoch.Add(codeTTL)) || a.Confirm != ConfirmNumber || len(a.Choices) != choices {
+				t.Errorf("the attempt is %+v", a)
+			}
+		})
+	}
+}
+
+// TestMiniFails: without a link and without a code there is no attempt, and the
+// caller sees WeChat's error.
+func TestMiniFails(t *testing.T) {
+	refusal := &wechat.Error{Code: 41030}
+	m := &Mini{Codes: &minis{linkErr: wechat.ErrUnavailable, imageErr: refusal}, TTL: codeTTL, Links: true}
+	_, err := m.Start(t.Context(), &Attempt{OnPhone: true})
+	if got, ok := errors.AsType[*wechat.Error](err); !ok || got != refusal {
+		t.Errorf("got %v, want %v", err, refusal)
+	}
+}
+
+// TestOnPhoneIsNotKept: whether the browser is on a phone counts when the attempt
+// begins, and nobody else has to know.
+func TestOnPhoneIsNotKept(t *testing.T) {
+	f := newFixture(t, ConfirmNumber)
+	a, shown, err := f.Begin(t.Context(), Request{Method: MiniQR, AppID: app, Browser: browser, OnPhone: true})
+	if err != nil || shown.Link == "" {
+		t.Fatalf("shown %+v, error %v", shown, err)
+	}
+	if got, err := f.Get(t.Context(), a.ID, browser); err != nil || got.OnPhone {
+		t.Errorf("kept %+v, error %v", got, err)
+	}
+}
+
+// TestDataURI: the kind of an image is read from the image itself.
+func TestDataURI(t *testing.T) {
+	for image, want := range map[string]string{
+		"\xff\xd8\xff\xe0 JPEG":     "data:image/jpeg;base64,",
+		"\x89PNG\r\n\x1a\n":         "data:image/png;base64,",
+		"<script>alert(1)</script>": "data:text/html; charset=utf-8;base64,",
+	} {
+		got := NewImage([]byte(image))
+		if !strings.HasPrefix(got, want) || strings.ContainsAny(got, "<>\"") {
+			t.Errorf("%q becomes %q", image, got)
+		}
+	}
+}
+
+// TestAnswerTeaches: what the person adds on the phone counts with the consent
+// alone; who refuses, or chooses wrong, has told nothing.
+func TestAnswerTeaches(t *testing.T) {
+	more := Person{OpenID: "oMallory", UnionID: "union", Name: "小明", Phone: "+8613800000000"}
+	for _, tt := range []struct {
+		name   string
+		choice func(Attempt) string
+		want   Person
+	}{
+		{"right", func(a Attempt) string { return a.Number }, Person{OpenID: person, UnionID: "union", Name: "小明", Phone: "+8613800000000"}},
+		{"wrong", wrongChoice, alice},
+		{"refused", func(Attempt) string { return ChoiceCancel }, alice},
+		{"no answer", func(Attempt) string { return "" }, alice},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture(t, ConfirmNumber)
+			a, _ := f.with(MiniQR)
+			f.scan(a, person)
+			if _, _, err := f.Answer(t.Context(), a.Token, tt.choice(a), more); err != nil {
+				t.Fatal(err)
+			}
+			got, err := f.Get(t.Context(), a.ID, browser)
+			if err != nil || got.Person != tt.want {
+				t.Errorf("the person is %+v (%v), want %+v", got.Person, err, tt.want)
+			}
+		})
+	}
+}
+
+func wrongChoice(a Attempt) string {
+	for _, c := range a.Choices {
+		if c != a.Number {
+			return c
+		}
+	}
+	return ""
+}

@@ -1,0 +1,100 @@
+// Copyright 2026 the caddy-wechat authors
+// SPDX-License-Identifier: Apache-2.0
+
+package portal
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-wechat/caddy-wechat/login"
+	"github.com/caddy-wechat/caddy-wechat/session"
+	"github.com/caddy-wechat/caddy-wechat/store"
+	"github.com/caddy-wechat/caddy-wechat/user"
+)
+
+// errDisowned says that the person did not want the session that came of an attempt.
+var errDisowned = errors.New("disowned on the phone")
+
+// issuePatience is the patience for the store that must be left when an attempt
+// is consumed: else it might be used up, and no session be there to show for it.
+const issuePatience = storePatience / 2
+
+var errNoPatience = fmt.Errorf("%w: it is too slow to end an attempt and begin its session", store.ErrUnavailable)
+
+// entered is a new session and the cookie that names it.
+type entered struct {
+	session.Session
+	cookie string
+}
+
+// enter ends a confirmed attempt and makes the session of its browser: the step
+// that, of any number of requests, only one takes. The error is a
+// *user.DeniedError for a person who may not enter, login.ErrState where another
+// request was faster, errDisowned, login.ErrNotFound, or one of the store.
+func (p *Portal) enter(r *http.Request, a login.Attempt) (entered, error) {
+	u, err := p.Users.SignIn(r.Context(), user.Identity{
+		AppID: a.AppID, OpenID: a.OpenID, UnionID: a.UnionID, Nickname: a.Name, Avatar: a.Avatar, Phone: a.Phone,
+	})
+	if denied, ok := errors.AsType[*user.DeniedError](err); ok {
+		return entered{}, p.deny(r, a, denied)
+	}
+	if err != nil {
+		return entered{}, err
+	}
+	if store.PatienceOf(r.Context()).Left(storePatience) < issuePatience {
+		return entered{}, errNoPatience
+	}
+	id := session.NewID()
+	if err := p.Login.Consume(r.Context(), a.ID, credentialsOf(r).browser, id); err != nil {
+		return entered{}, err
+	}
+	s, cookie, err := p.Sessions.Issue(r.Context(), session.Session{
+		ID: id, UserID: u.ID, Method: a.Method, AppID: a.AppID, OpenID: a.OpenID,
+		IP: a.Client.Address, UserAgent: truncate(r.UserAgent(), maxUserAgent),
+	})
+	if err != nil {
+		return entered{}, err
+	}
+	if p.disowned(r, a.ID, id) {
+		return entered{}, errDisowned
+	}
+	p.endPrevious(r)
+	p.Count("attempt", a.AppID, "signed_in")
+	p.Log.Info("signed in", zap.String("user_id", u.ID), zap.String("account", a.AppID), zap.String("method", a.Method),
+		zap.String("openid", maskOpenID(a.OpenID)), zap.Stringer("client_ip", p.ClientAddr(r)))
+	return entered{s, cookie}, nil
+}
+
+// deny ends the attempt of a person who has proven who he is and may not enter.
+func (p *Portal) deny(r *http.Request, a login.Attempt, why *user.DeniedError) error {
+	if err := p.Login.Deny(r.Context(), a.ID, credentialsOf(r).browser, why.Reason); err != nil && !errors.Is(err, login.ErrState) {
+		return err
+	}
+	p.Count("attempt", a.AppID, "denied")
+	p.Log.Info("sign-in denied", zap.String("reason", why.Reason), zap.String("account", a.AppID),
+		zap.String("openid", maskOpenID(a.OpenID)), zap.Stringer("client_ip", p.ClientAddr(r)))
+	return why
+}
+
+// disowned ends a new session if the person has said "that was not me" before
+// there was one to end: once the attempt is consumed, but its session not issued.
+func (p *Portal) disowned(r *http.Request, attemptID, sessionID string) bool {
+	a, err := p.Login.Get(r.Context(), attemptID, credentialsOf(r).browser)
+	if err == nil && !a.Disowned {
+		return false
+	}
+	_, _ = p.Sessions.Revoke(r.Context(), sessionID) // its cookie is never given out
+	return true
+}
+
+// endPrevious ends the session that the browser had before it signed in anew.
+func (p *Portal) endPrevious(r *http.Request) {
+	if who, err := p.identify(r.Context(), credentialsOf(r)); err == nil {
+		// Should it fail, the old session ends by itself: its cookie is replaced.
+		_, _ = p.Sessions.Revoke(r.Context(), who.Session.ID)
+	}
+}
