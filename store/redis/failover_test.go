@@ -273,7 +273,7 @@ func TestCluster_SlotMigration(t *testing.T) {
 	}
 	use("keys at the new node", 6)
 	use("new keys", 20)
-	for _, key := range strings.Fields(from.Do(t, "CLUSTER", "GETKEYSINSLOT", slot, "100")) { // as redis-cli does before it ends a migration
+	for key := range strings.FieldsSeq(from.Do(t, "CLUSTER", "GETKEYSINSLOT", slot, "100")) { // as redis-cli does before it ends a migration
 		from.Do(t, "MIGRATE", host, port, key, "0", "5000", "REPLACE")
 	}
 	for _, n := range []*redistest.Server{to, from} {
