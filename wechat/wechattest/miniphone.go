@@ -201,6 +201,13 @@ func (m miniRequest) RoundTrip(r *http.Request) (*http.Response, error) {
 	return m.next.RoundTrip(r)
 }
 
+// CloseIdleConnections lets http.Client.CloseIdleConnections do what it says.
+func (m miniRequest) CloseIdleConnections() {
+	if next, ok := m.next.(interface{ CloseIdleConnections() }); ok {
+		next.CloseIdleConnections()
+	}
+}
+
 // parseLinkQuery leaves the values encoded.
 func parseLinkQuery(query string) map[string]string {
 	values := map[string]string{}
