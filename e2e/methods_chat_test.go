@@ -275,9 +275,11 @@ func TestMethodsExpire(t *testing.T) {
 	phone := m.wechat.Phone("alice")
 	chat, mini := m.browser().beginBy("chat_code"), m.browser().beginBy("mini_qr")
 	page := m.openMini(phone, mini)
-	for _, a := range []*shown{chat, mini} {
-		s := a.stream()
+	streams := []*stream{chat.stream(), mini.stream()} // both, before either is late
+	for _, s := range streams {
 		s.expect("pending")
+	}
+	for _, s := range streams {
 		for e := range s.events { // the server's own timer ends this
 			if e.State == "expired" {
 				break

@@ -6,8 +6,8 @@ package storetest
 import (
 	"context"
 	"errors"
-	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/store"
@@ -88,21 +88,21 @@ var brokenStores = []struct {
 		return f
 	}},
 	{"create checks, then writes", "Create_OneOfManyWins", func(r *reference) store.Store {
-		f := newFaulty(r)
+		f, between := newFaulty(r), newGap()
 		f.create = func(ctx context.Context, key string, value []byte, ttl time.Duration) (bool, error) {
 			if _, found, err := r.Get(ctx, key); found || err != nil {
 				return false, err
 			}
-			yield()
+			between.meet()
 			return true, r.Set(ctx, key, value, ttl)
 		}
 		return f
 	}},
 	{"take reads, then deletes", "Take_OneOfManyWins", func(r *reference) store.Store {
-		f := newFaulty(r)
+		f, between := newFaulty(r), newGap()
 		f.take = func(ctx context.Context, key string) ([]byte, bool, error) {
 			value, found, err := r.Get(ctx, key)
-			yield()
+			between.meet()
 			if err == nil {
 				_, err = r.Delete(ctx, key)
 			}
@@ -111,7 +111,7 @@ var brokenStores = []struct {
 		return f
 	}},
 	{"update reads, then writes", "Update_CountsEveryIncrement", func(r *reference) store.Store {
-		f := newFaulty(r)
+		f, between := newFaulty(r), newGap()
 		f.update = func(ctx context.Context, key string, change func([]byte, bool) ([]byte, time.Duration, error), _ ...store.Announcement) error {
 			value, found, err := r.Get(ctx, key)
 			if err != nil {
@@ -121,7 +121,7 @@ var brokenStores = []struct {
 			if err != nil || next == nil {
 				return err
 			}
-			yield()
+			between.meet()
 			return r.Set(ctx, key, next, ttl)
 		}
 		return f
@@ -303,9 +303,18 @@ var brokenStores = []struct {
 	}},
 }
 
-// yield lets others come between two steps that should be one.
-func yield() {
-	for range 10 {
-		runtime.Gosched()
+// gap is the time between two steps that should be one: whoever comes first stays in
+// it until a second one has come, so that the race is run and not only possible.
+type gap struct {
+	arrived atomic.Int32
+	met     chan struct{}
+}
+
+func newGap() *gap { return &gap{met: make(chan struct{})} }
+
+func (g *gap) meet() {
+	if g.arrived.Add(1) == 2 {
+		close(g.met)
 	}
+	<-g.met
 }
