@@ -56,7 +56,7 @@ func newGate(t testing.TB, selects func(*http.Request) bool) *gate {
 		t.Fatal(err)
 	}
 	if _, g.cookie, err = sessions.Issue(t.Context(), session.Session{
-		ID: session.NewID(), UserID: u.ID, Method: login.OfficialQR, AppID: "wx0123456789abcdef", OpenID: "oABCD-0123456789abcdefghijkl",
+		ID: session.NewID(), UserID: u.ID, Site: "example.com", Method: login.OfficialQR, AppID: "wx0123456789abcdef", OpenID: "oABCD-0123456789abcdefghijkl",
 	}); err != nil {
 		t.Fatal(err)
 	}

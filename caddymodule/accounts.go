@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-wechat/caddy-wechat/internal/bucket"
 	"github.com/caddy-wechat/caddy-wechat/login"
 	"github.com/caddy-wechat/caddy-wechat/portal"
 	"github.com/caddy-wechat/caddy-wechat/store"
@@ -28,10 +29,13 @@ type clientKey struct {
 	secret                        [sha256.Size]byte
 }
 
-type pooledClient struct{ *wechat.Client }
+type pooledClient struct {
+	*wechat.Client
+	codes, links bucket.Bucket // what WeChat was asked for
+}
 
 // Destruct implements caddy.Destructor.
-func (c pooledClient) Destruct() error {
+func (c *pooledClient) Destruct() error {
 	c.Close()
 	return nil
 }
@@ -74,9 +78,11 @@ type provisioner struct {
 // add enters an account and how its attempts begin, by method.
 func (p *provisioner) add(appID string, account portal.Account, starters map[string]login.Starter) {
 	p.app.accounts[appID] = account
-	for method, starter := range starters {
-		p.starters[login.StarterKey(method, appID)] = starter
-		p.app.offers = append(p.app.offers, portal.Offer{Method: method, AppID: appID})
+	for _, method := range login.Methods {
+		if starter, ok := starters[method]; ok {
+			p.starters[login.StarterKey(method, appID)] = starter
+			p.app.offers = append(p.app.offers, portal.Offer{Method: method, AppID: appID})
+		}
 	}
 }
 
@@ -87,18 +93,20 @@ func (p *provisioner) official(o *OfficialAccount) error {
 	if err := o.resolve(); err != nil {
 		return err
 	}
-	client, err := p.client(o.AppID, o.Secret)
+	pooled, err := p.client(o.AppID, o.Secret)
 	if err != nil {
 		return err
 	}
+	client := login.WeChat{Client: pooled.Client}
+	metered := &login.Metered{Codes: p.app.budgets.qrCodes}
+	metered.Codes.Taken = &pooled.codes
+	metered.Starter = &login.Official{Codes: client, TTL: time.Duration(o.QRTTL), Confirm: o.Confirm}
 	receiver, err := wechat.NewReceiver(wechat.ReceiverConfig{AppID: o.AppID, Token: o.Token, AESKey: o.AESKey, Cache: volatile{p.app.backend.store}})
 	if err != nil {
 		return err
 	}
 	account := portal.Account{Receiver: receiver, Replies: o.Replies, ChatCode: o.ChatCode}
-	starters := map[string]login.Starter{
-		login.OfficialQR: &login.Official{Codes: client, TTL: time.Duration(o.QRTTL), Confirm: o.Confirm},
-	}
+	starters := map[string]login.Starter{login.OfficialQR: metered}
 	if o.ChatCode {
 		image, err := o.image()
 		if err != nil {
@@ -127,15 +135,17 @@ func (p *provisioner) mini(m *MiniProgram) error {
 	if err != nil {
 		return fmt.Errorf("secret: %w", err)
 	}
-	client, err := p.client(m.AppID, secret)
+	pooled, err := p.client(m.AppID, secret)
 	if err != nil {
 		return err
 	}
-	p.add(m.AppID, portal.Account{Mini: client}, map[string]login.Starter{
-		login.MiniQR: &login.Mini{
-			Codes: client, Page: m.Page, Env: m.EnvVersion, TTL: time.Duration(m.QRTTL), Confirm: m.Confirm, Links: !m.LinksOff,
-		},
-	})
+	client := login.WeChat{Client: pooled.Client}
+	metered := &login.Metered{Codes: p.app.budgets.miniCodes, Links: p.app.budgets.miniLinks}
+	metered.Codes.Taken, metered.Links.Taken = &pooled.codes, &pooled.links
+	metered.Starter = &login.Mini{
+		Codes: client, Page: m.Page, Env: m.EnvVersion, TTL: time.Duration(m.QRTTL), Confirm: m.Confirm, Links: !m.LinksOff,
+	}
+	p.add(m.AppID, portal.Account{Mini: client}, map[string]login.Starter{login.MiniQR: metered})
 	return nil
 }
 
@@ -144,10 +154,11 @@ func (p *provisioner) website(w *Website) error {
 	if err != nil {
 		return fmt.Errorf("secret: %w", err)
 	}
-	client, err := p.client(w.AppID, secret)
+	pooled, err := p.client(w.AppID, secret)
 	if err != nil {
 		return err
 	}
+	client := login.WeChat{Client: pooled.Client}
 	link := func(embed *wechat.Embed) func(callback, state string) string {
 		return func(callback, state string) string {
 			to, _ := client.QRConnectURL(wechat.QRConnect{RedirectURI: callback, State: state, Embed: embed})
@@ -161,22 +172,22 @@ func (p *provisioner) website(w *Website) error {
 }
 
 // client returns WeChat's client of an account, the same one as before a reload.
-func (p *provisioner) client(appID, secret string) (login.WeChat, error) {
+func (p *provisioner) client(appID, secret string) (*pooledClient, error) {
 	if _, twice := p.app.accounts[appID]; twice {
-		return login.WeChat{}, errors.New("the account is configured twice")
+		return nil, errors.New("the account is configured twice")
 	}
 	key := clientKey{appID: appID, apiURL: p.app.APIURL, openURL: p.app.OpenURL, store: p.storeKey, secret: sha256.Sum256([]byte(secret))}
 	client, _, err := clients.LoadOrNew(key, func() (caddy.Destructor, error) {
 		c, err := wechat.NewClient(wechat.Config{
 			AppID: appID, Secret: secret, APIURL: p.app.APIURL, OpenURL: p.app.OpenURL, Cache: volatile{p.app.backend.store},
 		})
-		return pooledClient{c}, err
+		return &pooledClient{Client: c}, err
 	})
 	if err != nil {
-		return login.WeChat{}, err
+		return nil, err
 	}
 	p.app.release = append(p.app.release, func() { _, _ = clients.Delete(key) })
-	return login.WeChat{Client: client.(pooledClient).Client}, nil //nolint:forcetypeassert // the pool holds nothing else
+	return client.(*pooledClient), nil //nolint:forcetypeassert // the pool holds nothing else
 }
 
 // volatile keeps what WeChat's protocol shares between nodes in a store, under

@@ -48,7 +48,7 @@ type App struct {
 	// Who may enter.
 	Users UsersConfig `json:"users,omitzero"`
 
-	// What one client address may do in a span of time.
+	// What one client address, and all together, may do in a span of time.
 	Limits LimitsConfig `json:"limits,omitzero"`
 
 	// Where WeChat's server API is. Default: `https://api.weixin.qq.com`.
@@ -73,6 +73,7 @@ type App struct {
 	accounts map[string]portal.Account
 	offers   []portal.Offer // what the accounts allow
 	limits   portal.Limits
+	budgets  budgets
 }
 
 // CaddyModule returns the Caddy module information.
@@ -102,6 +103,9 @@ func (a *App) provision(ctx caddy.Context) error {
 		return fmt.Errorf("users: %w", err)
 	}
 	if a.limits, err = a.Limits.limits(); err != nil {
+		return fmt.Errorf("limits: %w", err)
+	}
+	if a.budgets, err = a.Limits.budgets(); err != nil {
 		return fmt.Errorf("limits: %w", err)
 	}
 	storage, err := a.loadStorage(ctx)

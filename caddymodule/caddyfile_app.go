@@ -38,7 +38,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		store   <backend> ...
 //		session { ... }
 //		users   { ... }
-//		limit   attempts|confirms|pushes <count>/<duration>|off
+//		limit   attempts|confirms|pushes|qr_codes|mini_codes|mini_links <count>/<duration>|off
 //		api_url  <url>
 //		mp_url   <url>
 //		open_url <url>
@@ -124,14 +124,16 @@ func parseReplies(d *caddyfile.Dispenser, r *login.Replies) error {
 		return d.ArgErr()
 	}
 	return parseBlock(d, subdirectives{
-		"confirm":   text(&r.Confirm),
-		"signed_in": text(&r.SignedIn),
-		"declined":  text(&r.Declined),
-		"expired":   text(&r.Expired),
-		"taken":     text(&r.Taken),
-		"too_many":  text(&r.TooMany),
-		"welcome":   text(&r.Welcome),
-		"busy":      text(&r.Busy),
+		"confirm":      text(&r.Confirm),
+		"signed_in":    text(&r.SignedIn),
+		"declined":     text(&r.Declined),
+		"expired":      text(&r.Expired),
+		"code_expired": text(&r.CodeExpired),
+		"taken":        text(&r.Taken),
+		"code_taken":   text(&r.CodeTaken),
+		"too_many":     text(&r.TooMany),
+		"welcome":      text(&r.Welcome),
+		"busy":         text(&r.Busy),
 	})
 }
 
@@ -196,10 +198,13 @@ func (c *LimitsConfig) parse(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return err
 	}
-	targets := map[string]**Limit{"attempts": &c.Attempts, "confirms": &c.Confirms, "pushes": &c.Pushes}
+	targets := map[string]**Limit{
+		"attempts": &c.Attempts, "confirms": &c.Confirms, "pushes": &c.Pushes,
+		"qr_codes": &c.QRCodes, "mini_codes": &c.MiniCodes, "mini_links": &c.MiniLinks,
+	}
 	to := targets[what]
 	if to == nil {
-		return d.Errf("limit %q is unknown: use attempts, confirms or pushes", what)
+		return d.Errf("limit %q is unknown: use attempts, confirms, pushes, qr_codes, mini_codes or mini_links", what)
 	}
 	if *to != nil {
 		return d.Errf("limit %s stands twice: keep one", what)

@@ -54,8 +54,8 @@ type OfficialAccount struct {
 	QRTTL caddy.Duration `json:"qr_ttl,omitempty"`
 
 	// What the person who scans must do: `number` (choose the number that the
-	// browser shows), `tap` (tap yes) or `off` (nothing: the scan signs in).
-	// Default: `number`.
+	// browser shows), `tap` (tap yes) or `off` (nothing: the scan signs in), which
+	// cannot be had with ChatCode. Default: `number`.
 	Confirm login.Confirm `json:"confirm,omitempty"`
 
 	// Whether pages open inside WeChat sign in by its own authorization
@@ -90,6 +90,11 @@ func (o *OfficialAccount) check() error {
 	}
 	if o.QRImage != "" && !o.ChatCode {
 		return errors.New("qr_image is shown beside the code of chat_code: write chat_code on, or remove it")
+	}
+	if o.ChatCode && o.Confirm == login.ConfirmOff {
+		// Whoever mistypes a digit, or is talked into sending six, would be signed in
+		// at once, in whatever browser shows them.
+		return errors.New("chat_code on with confirm off would sign strangers in by one mistyped digit: write confirm number or confirm tap, or chat_code off")
 	}
 	switch o.Confirm {
 	case login.ConfirmNumber, login.ConfirmTap, login.ConfirmOff:
@@ -329,47 +334,6 @@ type UsersConfig struct {
 func (c *UsersConfig) policy() (user.Policy, error) {
 	p := user.Policy{Registration: c.Registration, Allow: c.Allow}
 	return p, p.Validate()
-}
-
-// LimitsConfig says what one client address may do in a span of time. A client
-// is an IPv4 address or an IPv6 /64.
-type LimitsConfig struct {
-	// New sign-in attempts. Default: 30 in a minute.
-	Attempts *Limit `json:"attempts,omitempty"`
-
-	// Requests of the page behind the link in the chat. Default: 30 in a minute.
-	Confirms *Limit `json:"confirms,omitempty"`
-
-	// Message pushes. Default: none, WeChat delivers all of them from few addresses.
-	Pushes *Limit `json:"pushes,omitempty"`
-}
-
-// Limit is how often something may be done.
-type Limit struct {
-	// How many times. Zero sets no limit.
-	Count int `json:"count"`
-
-	// In what span of time.
-	Per caddy.Duration `json:"per,omitempty"`
-}
-
-func (c *LimitsConfig) limits() (l portal.Limits, err error) {
-	usual := &Limit{Count: 30, Per: caddy.Duration(time.Minute)}
-	for _, limit := range []struct {
-		name string
-		set  *Limit
-		to   *portal.Rate
-	}{
-		{"attempts", cmp.Or(c.Attempts, usual), &l.Attempts},
-		{"confirms", cmp.Or(c.Confirms, usual), &l.Confirms},
-		{"pushes", cmp.Or(c.Pushes, new(Limit)), &l.Pushes},
-	} {
-		if limit.set.Count < 0 || limit.set.Count > 0 && limit.set.Per <= 0 {
-			return l, fmt.Errorf("%s: %d in %v is no rate: write it like 30/1m, or off", limit.name, limit.set.Count, time.Duration(limit.set.Per))
-		}
-		*limit.to = portal.Rate{Count: limit.set.Count, Per: time.Duration(limit.set.Per)}
-	}
-	return l, nil
 }
 
 // checkURLs says which of WeChat's base URLs cannot be one.

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -48,7 +49,8 @@ type Handler struct {
 	// The login methods, in the order shown. Default: all that the accounts allow.
 	Methods []string `json:"methods,omitempty"`
 
-	// The app ids of the accounts of this site. Default: all.
+	// The app ids of the accounts of this site: nobody signs in here by another.
+	// Message pushes of all accounts are taken. Default: all.
 	Accounts []string `json:"accounts,omitempty"`
 
 	// Whether requests without a session pass, without identity headers.
@@ -115,7 +117,7 @@ func (h *Handler) portalConfig(ctx caddy.Context, app *App, server *caddyhttp.Se
 		Optional: h.Optional,
 		Cookie:   app.Session.Cookie, CookieDomain: app.Session.Domain,
 		Login: app.login, Sessions: app.sessions, Users: app.users,
-		Accounts: app.accounts, Store: app.backend.store, Limits: app.limits,
+		Accounts: h.accounts(app), Store: app.backend.store, Limits: app.limits,
 		ClientAddr: clientAddr, Original: original,
 		Log: ctx.Logger(), KeepOutOfLog: keepOutOfLog, Count: count,
 	}
@@ -191,6 +193,19 @@ func (h *Handler) offers(app *App) ([]portal.Offer, error) {
 		return nil, errors.New("accounts: those of this site allow no method")
 	}
 	return offers, nil
+}
+
+// accounts returns the accounts as this site uses them. Pushes of all are taken:
+// WeChat knows one push URL of an account, which may be that of another site.
+func (h *Handler) accounts(app *App) map[string]portal.Account {
+	accounts := maps.Clone(app.accounts)
+	for appID, account := range accounts {
+		if len(h.Accounts) > 0 && !slices.Contains(h.Accounts, appID) {
+			account.Mini, account.OAuth = nil, nil
+			accounts[appID] = account
+		}
+	}
+	return accounts
 }
 
 // methodNeeds says what allows a method.

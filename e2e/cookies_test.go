@@ -185,7 +185,7 @@ func TestG2GarbageEverywhere(t *testing.T) {
 			check("cookie "+cookie, g, a.get("/_wechat/me", "Cookie: "+cookie+"="+g))
 			check("cookie "+cookie, g, a.get("/_wechat/attempts/"+strings.Repeat("A", 26), "Cookie: "+cookie+"="+g))
 		}
-		for _, path := range []string{"attempts/", "attempts/" + g + "/events?", "confirm/", "push/", "assets/", "oauth/callback?state=", "login?return_to=", "attempts/x?wait=", ""} {
+		for _, path := range []string{"attempts/", "attempts/" + g + "/events?", "confirm/", "push/", "assets/", "oauth/callback?state=", "oauth/failed/", "oauth/failed/refused?return_to=", "login?return_to=", "attempts/x?wait=", ""} {
 			check("GET "+path, g, a.get("/_wechat/"+path+g))
 		}
 		check("DELETE", g, a.send([]string{"DELETE /_wechat/attempts/" + g + " HTTP/1.1", host, origin}, ""))

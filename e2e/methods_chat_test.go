@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,29 +61,102 @@ func TestChatCode(t *testing.T) {
 	}
 }
 
+// aboutCode says whether a reply speaks of a code to send, and of nothing to scan.
+func aboutCode(reply string) bool {
+	return strings.Contains(reply, "验证码") && !strings.Contains(reply, "二维码") && !strings.Contains(reply, "扫")
+}
+
 // fullWidth writes digits as a Chinese keyboard may.
 func fullWidth(code string) string {
 	return strings.Map(func(r rune) rune { return r - '0' + '０' }, code)
 }
 
-// TestChatConfirmOff: the message alone signs in, where the operator says so.
-func TestChatConfirmOff(t *testing.T) {
+// TestChatConfirmTap: with confirm tap no number is shown or asked for. The message alone
+// still signs nobody in; a tap does, and the link then ends the session.
+func TestChatConfirmTap(t *testing.T) {
 	t.Parallel()
 	o := personal
-	o.account = "confirm off"
+	o.account = "confirm tap"
 	m := newMethods(t, methodOptions{options: o})
 	b, phone := m.browser(), m.wechat.Phone("alice")
 	a := b.beginBy("chat_code")
 	reply := m.say(phone, a.Code)
-	if a.Number != "" || !strings.Contains(reply.Text, "已登录") {
-		t.Errorf("number %q; the reply is %q", a.Number, reply.Text)
+	if a.Number != "" || strings.Contains(reply.Text, "已登录") || len(reply.Links()) != 1 {
+		t.Fatalf("number %q; the reply is %q", a.Number, reply.Text)
 	}
+	a.stays("scanned", "message alone")
+	m.choose(phone, reply.Links()[0], "yes")
 	a.consume()
 	m.isSignedInAs(b, phone, appID)
 	m.choose(phone, reply.Links()[0], "revoke")
 	if b.signedIn() {
 		t.Error("the link in the reply does not end the session")
 	}
+}
+
+// TestChatConfirmOff: with confirm off the message alone would sign in, and so would a
+// slip of the finger, in a stranger's browser. No Caddy takes that: the one that runs
+// says what to do, and goes on as before.
+func TestChatConfirmOff(t *testing.T) {
+	t.Parallel()
+	m := newMethods(t, methodOptions{options: personal})
+	b, phone := m.browser(), m.wechat.Phone("alice")
+	a := b.beginBy("chat_code")
+	m.caddyfile = strings.Replace(m.caddyfile, "chat_code on", "confirm off\nchat_code on", 1)
+	err := m.reload()
+	if err == nil {
+		t.Fatal("it is taken")
+	}
+	for _, want := range []string{appID, "chat_code on", "confirm off", "confirm number", "Caddyfile:"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error lacks %q: %v", want, err)
+		}
+	}
+	if reply := m.say(phone, a.Code); len(reply.Links()) != 1 {
+		t.Errorf("the reply is %q", reply.Text)
+	}
+	a.stays("scanned", "message alone")
+}
+
+// TestQ14ChatCodesUsedUp: an attacker begins attempts without end, to be met by
+// whatever digits people mistype. At twenty thousand codes an account has no more. Then
+// visitors are led to another method, the operator hears once what it is, and whoever
+// has a code already gets in by it.
+func TestQ14ChatCodesUsedUp(t *testing.T) {
+	t.Parallel()
+	m := newMethods(t, methodOptions{options: personal})
+	b, alice := m.browser(), m.wechat.Phone("alice")
+	a := b.beginBy("chat_code")
+	var begun atomic.Int64
+	flood := func(int) int {
+		mallory := m.browser()
+		for begun.Load() < 25_000 {
+			got := mallory.do(http.MethodPost, "/_wechat/attempts", map[string]string{"method": "chat_code"})
+			if got.Status == http.StatusCreated {
+				begun.Add(1)
+				continue
+			}
+			if got.json(t)["error"] != "wechat_unavailable" || got.Header.Get("Retry-After") != "60" {
+				t.Errorf("after %d codes: %d %s, Retry-After %q", begun.Load(), got.Status, got.Body, got.Header.Get("Retry-After"))
+			}
+			return got.Status
+		}
+		return http.StatusCreated
+	}
+	if ends := together(4, flood); ends[http.StatusServiceUnavailable] != 4 {
+		t.Errorf("four attackers end with %v", ends)
+	}
+	if n := begun.Load(); n < 5_000 || n > 20_000 {
+		t.Errorf("%d codes", n)
+	}
+	if got := m.browser().offeredMethods(); strings.Join(got, " ") != "mini_qr chat_code" {
+		t.Errorf("offered are %q", got)
+	}
+	m.loggedOnce(appID, "limit attempts")
+	m.byMini(m.browser(), m.wechat.Phone("bob"))
+	m.choose(alice, m.say(alice, a.Code).Links()[0], a.Number)
+	a.consume()
+	m.isSignedInAs(b, alice, appID)
 }
 
 // TestChatSmallTalk: what is not six digits is no code, and the account does not
@@ -114,6 +188,9 @@ func TestQ4ChatGuessing(t *testing.T) {
 	b, guesser, alice := m.browser(), m.wechat.Phone("guesser"), m.wechat.Phone("alice")
 	a, decoy := b.beginBy("chat_code"), m.browser().beginBy("chat_code")
 	m.say(guesser, "hello")
+	if welcome := guesser.Chat(appID)[0]; !aboutCode(welcome.Text) {
+		t.Errorf("a new follower is greeted %q", welcome.Text)
+	}
 	m.say(alice, "hello")
 	m.say(guesser, decoy.Code) // a right one costs no try
 	wrong := func(i int) string {
@@ -132,7 +209,7 @@ func TestQ4ChatGuessing(t *testing.T) {
 	counts := make(map[string]int)
 	for text := range replies {
 		switch {
-		case strings.Contains(text, "过期"):
+		case strings.Contains(text, "过期") && aboutCode(text):
 			counts["expired"]++
 		case strings.Contains(text, "次数过多"):
 			counts["too many"]++
@@ -160,7 +237,7 @@ func TestChatTaken(t *testing.T) {
 	b, first, second := m.browser(), m.wechat.Phone("first"), m.wechat.Phone("second")
 	a := b.beginBy("chat_code")
 	link := m.say(first, a.Code).Links()[0]
-	if got := m.say(second, a.Code); len(got.Links()) > 0 || !strings.Contains(got.Text, "其他人") {
+	if got := m.say(second, a.Code); len(got.Links()) > 0 || !strings.Contains(got.Text, "其他人") || !aboutCode(got.Text) {
 		t.Errorf("the second is answered %q", got.Text)
 	}
 	if got := m.say(first, a.Code).Links(); len(got) != 1 || got[0] != link {
@@ -225,7 +302,7 @@ func TestQ8ForgedChat(t *testing.T) {
 		t.Run(mode.name, func(t *testing.T) {
 			t.Parallel()
 			o := personal
-			o.mode, o.account = mode.mode, "confirm off"
+			o.mode, o.account = mode.mode, "confirm tap"
 			m := newMethods(t, methodOptions{options: o})
 			a := m.browser().beginBy("chat_code")
 			victim := text(m.wechat.Phone("victim").OpenID(appID), a.Code, "7")
@@ -249,7 +326,7 @@ func TestQ8ForgedChat(t *testing.T) {
 				}
 			}
 			a.stays("pending", "forged messages")
-			m.checkNonce(a.attempt, victim)
+			m.checkNonce(a.attempt, victim, "scanned")
 		})
 	}
 }
@@ -286,7 +363,7 @@ func TestMethodsExpire(t *testing.T) {
 			}
 		}
 	}
-	if got := m.say(phone, chat.Code); !strings.Contains(got.Text, "过期") || len(got.Links()) > 0 {
+	if got := m.say(phone, chat.Code); !aboutCode(got.Text) || !strings.Contains(got.Text, "过期") || len(got.Links()) > 0 {
 		t.Errorf("the late message is answered %q", got.Text)
 	}
 	got := m.request(page, miniAppID, "scan", map[string]string{"scene": page.Scene(), "code": page.Login()})

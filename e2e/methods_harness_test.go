@@ -282,7 +282,7 @@ func (m *methods) webLogin(phone *wechattest.Phone, s *shown) *wechattest.WebLog
 // byWebsite signs a browser in by website_qr.
 func (m *methods) byWebsite(b *browser, phone *wechattest.Phone) {
 	m.t.Helper()
-	if got := b.get(m.agree(phone, b.beginBy("website_qr"))); got.Status != http.StatusSeeOther {
+	if got := b.back(m.agree(phone, b.beginBy("website_qr"))); got.Status != http.StatusSeeOther {
 		m.t.Fatalf("callback: %d %s", got.Status, got.Body)
 	}
 }
@@ -333,6 +333,7 @@ func (m *methods) follow(b *browser, address, decision string) (v visit) {
 		}
 		location := v.Header.Get("Location")
 		if location == "" {
+			m.wantClean(address)
 			return v
 		}
 		if strings.HasPrefix(location, "/") {

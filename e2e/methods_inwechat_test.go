@@ -89,7 +89,7 @@ func TestQ15VirtualUser(t *testing.T) {
 			if v.Status != http.StatusForbidden || !strings.Contains(v.Body, "使用完整服务") || len(v.Header["Set-Cookie"]) > 0 {
 				t.Errorf("a virtual user: %d %s", v.Status, v.Body)
 			}
-			if got := b.get(v.callback(m)); got.Status != http.StatusForbidden || !strings.Contains(got.Body, "使用完整服务") {
+			if got := b.back(v.callback(m)); got.Status != http.StatusForbidden || !strings.Contains(got.Body, "使用完整服务") {
 				t.Errorf("the callback again: %d %s", got.Status, got.Body)
 			}
 			a.stays("denied", "a virtual user")
@@ -140,7 +140,7 @@ func TestInWeChatTwice(t *testing.T) {
 	phone := m.wechat.Phone("alice")
 	b := m.inside(phone)
 	v := m.follow(b, b.beginBy("in_wechat").Redirect, "allow")
-	got := together(20, func(int) int { return b.get(v.callback(m)).Status })
+	got := together(20, func(int) int { return b.back(v.callback(m)).Status })
 	if got[http.StatusSeeOther] != 20 || !b.signedIn() {
 		t.Errorf("the callback again: %v", got)
 	}
@@ -148,7 +148,7 @@ func TestInWeChatTwice(t *testing.T) {
 		t.Errorf("%d exchanges", calls)
 	}
 	for name, other := range map[string]*browser{"another person": m.inside(m.wechat.Phone("bob")), "a plain browser": m.browser()} {
-		if got := other.get(v.callback(m)); got.Status != http.StatusNotFound || other.signedIn() {
+		if got := other.back(v.callback(m)); got.Status != http.StatusNotFound || other.signedIn() {
 			t.Errorf("%s with the same address: %d", name, got.Status)
 		}
 	}

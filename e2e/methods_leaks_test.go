@@ -124,8 +124,8 @@ func (s *spy) eventfulWebsite(phone *wechattest.Phone) *browser {
 	s.found["state"], s.found["code"] = a.oauthState(), codeIn(path)
 	s.show(s.browser().get(path))
 	s.wechat.Fail(wechattest.EndpointUserInfo, 1, wechattest.Failure{ErrCode: -1, ErrMsg: "system error"})
-	b.get(path)
-	b.get(path)
+	b.back(path)
+	b.back(path)
 	return b
 }
 
@@ -140,7 +140,7 @@ func (s *spy) eventfulInWeChat(phone *wechattest.Phone) *browser {
 	path := s.follow(b, a.Redirect, "allow").callback(s.methods)
 	s.found["state"], s.found["code"] = a.oauthState(), codeIn(path)
 	s.show(s.browser().get(path))
-	b.get(path)
+	b.back(path)
 	return b
 }
 

@@ -137,13 +137,112 @@ func TestMiniAfterwards(t *testing.T) {
 	a.consume()
 	confirm(a.Number, "consumed")
 	confirm("revoke", "consumed")
-	if got := m.request(page, miniAppID, "cancel", map[string]string{"ticket": ticket}); strings.Contains(got.Body, "cancelled") {
-		t.Errorf("cancel, once it is consumed: %d %s", got.Status, got.Body)
-	}
 	if a.state() != "consumed" || !b.signedIn() {
 		t.Errorf("the attempt is %s", a.State)
 	}
 	m.isSignedInAs(b, phone, miniAppID)
+}
+
+// TestMiniNotMe: a person was talked into confirming, and says so on the last screen
+// of the mini program. The browser that is signed in is so no more, what it has open
+// is closed, and one that has yet to ask for its session gets none.
+func TestMiniNotMe(t *testing.T) {
+	t.Parallel()
+	m := newMethods(t, methodOptions{})
+	ended := m.upstream.longLived()
+	victim, bystander := m.wechat.Phone("victim"), m.browser()
+	m.byMini(bystander, victim)
+	other := m.connect(bystander)
+	for _, consumed := range []bool{true, false} {
+		b := m.browser()
+		a := b.beginBy("mini_qr")
+		page := m.openMini(victim, a)
+		ticket := map[string]string{"ticket": m.ticket(page), "number": a.Number}
+		if got := m.request(page, miniAppID, "confirm", ticket); got.Status != http.StatusOK {
+			t.Fatalf("confirm: %d %s", got.Status, got.Body)
+		}
+		notMe := func(state string, disowned any) {
+			t.Helper()
+			got := m.request(page, miniAppID, "cancel", ticket)
+			if said := got.json(t); got.Status != http.StatusOK || said["state"] != state || said["disowned"] != disowned {
+				t.Errorf("not me: %d %s", got.Status, got.Body)
+			}
+		}
+		if !consumed {
+			notMe("cancelled", nil)
+			a.stays("cancelled", "not me")
+			notMe("cancelled", nil)
+			continue
+		}
+		a.consume()
+		open := m.connect(b)
+		notMe("consumed", true)
+		open.expectEnd(ended)
+		if b.signedIn() {
+			t.Error("the browser is still signed in")
+		}
+		notMe("consumed", true)
+		if got := m.request(page, miniAppID, "confirm", ticket); got.Status != http.StatusOK || b.signedIn() {
+			t.Errorf("confirm once more: %d %s", got.Status, got.Body)
+		}
+	}
+	other.expectAlive()
+	if n := strings.Count(m.output.String(), `"msg":"sign-in disowned on the phone"`); n != 2 {
+		t.Errorf("it is logged %d times", n)
+	}
+}
+
+// TestMiniDriveBy: a page that a visitor happens upon has the visitor's browser call
+// the endpoints of the mini program. WeChat on a computer, which is built on a browser,
+// is told from it.
+func TestMiniDriveBy(t *testing.T) {
+	t.Parallel()
+	m := newMethods(t, methodOptions{limits: "limit confirms 1/1h"})
+	a := m.browser().beginBy("mini_qr")
+	page := m.openMini(m.wechat.Phone("alice"), a)
+	path := "/_wechat/mini/" + miniAppID + "/"
+	body := map[string]string{"scene": strings.Repeat("A", 26), "code": "x", "ticket": strings.Repeat("A", 26)}
+	for _, action := range []string{"scan", "confirm", "cancel"} {
+		for _, site := range []string{"cross-site", "same-site"} {
+			script := m.browser().do(http.MethodPost, path+action, body, header("Sec-Fetch-Site", site))
+			if script.Status != http.StatusForbidden || script.json(t)["error"] != "cross_origin" {
+				t.Errorf("%s, %s: %d %s", action, site, script.Status, script.Body)
+			}
+		}
+		for _, kind := range []string{"text/plain", "application/x-www-form-urlencoded", ""} {
+			form := m.browser().do(http.MethodPost, path+action, body, header("Content-Type", kind))
+			if form.Status != http.StatusUnsupportedMediaType || form.json(t)["error"] != "unsupported_media_type" {
+				t.Errorf("%s, %q: %d %s", action, kind, form.Status, form.Body)
+			}
+		}
+	}
+	// None of these has used up a turn of the address, or was asked of WeChat.
+	if calls := m.mini.Calls(wechattest.EndpointCode2Session); calls != 0 {
+		t.Errorf("WeChat is asked %d times", calls)
+	}
+	b := &browser{t: t, client: page.Client(), origin: m.origin()}
+	for _, want := range []int{http.StatusNotFound, http.StatusTooManyRequests} {
+		if got := b.do(http.MethodPost, path+"scan", body, header("Sec-Fetch-Site", "cross-site")); got.Status != want {
+			t.Errorf("WeChat on a computer: %d %s, want %d", got.Status, got.Body, want)
+		}
+	}
+	m.ticket(page)
+}
+
+// TestMiniNoLinks: an individual's mini program has no links. The operator is told so
+// and what to do, once, phones get the code, and WeChat is not asked each time.
+func TestMiniNoLinks(t *testing.T) {
+	t.Parallel()
+	m := newMethods(t, methodOptions{individual: true})
+	for range 5 {
+		if a := m.browser().beginBy("mini_qr", true); a.Link != "" || a.Picture.Image == "" {
+			t.Errorf("link %q, image %.30q", a.Link, a.Picture.Image)
+		}
+	}
+	if calls := m.mini.Calls(wechattest.EndpointURLLink); calls != 1 {
+		t.Errorf("WeChat is asked for a link %d times", calls)
+	}
+	m.loggedOnce(miniAppID, "links off")
 }
 
 // TestMiniStrangers: who has not scanned first, has a code of another app, or a
@@ -370,38 +469,66 @@ func together(n int, fn func(i int) int) map[int]int {
 }
 
 // TestQ4MiniGuessing: tickets, scenes and codes that a stranger makes up hit
-// nothing, and who guesses is slowed down. Who comes from elsewhere is not.
+// nothing, WeChat is not asked about them, and who guesses is slowed down. The others
+// are served, whether they come from elsewhere or share the stranger's address (Q14).
 func TestQ4MiniGuessing(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		what   string
-		body   map[string]string
-		status int
+		what string
+		body map[string]string
 	}{
-		{"confirm", map[string]string{"ticket": strings.Repeat("A", 26), "number": "42"}, 404},
-		{"cancel", map[string]string{"ticket": "x"}, 404},
-		{"scan", map[string]string{"scene": strings.Repeat("A", 26), "code": strings.Repeat("0", 32)}, 403},
+		{"confirm", map[string]string{"ticket": strings.Repeat("A", 26), "number": "42"}},
+		{"cancel", map[string]string{"ticket": "x"}},
+		{"scan", map[string]string{"scene": strings.Repeat("A", 26), "code": strings.Repeat("0", 32)}},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			t.Parallel()
 			m := newMethods(t, methodOptions{limits: "limit confirms 5/1m"})
 			a := m.browser().beginBy("mini_qr")
-			page := m.openMini(m.wechat.Phone("mallory"), a)
-			statuses := make(map[int]int)
-			for range 20 {
-				statuses[m.request(page, miniAppID, tt.what, tt.body).Status]++
-			}
-			if statuses[tt.status] != 5 || statuses[http.StatusTooManyRequests] != 15 {
+			alice, mallory := m.openMini(m.wechat.Phone("alice"), a), m.wechat.Phone("mallory")
+			guess := m.openMini(mallory, a)
+			statuses := together(20, func(int) int { return m.request(guess, miniAppID, tt.what, tt.body).Status })
+			if statuses[http.StatusNotFound] != 5 || statuses[http.StatusTooManyRequests] != 15 {
 				t.Errorf("twenty guesses: %v", statuses)
 			}
-			if calls := m.mini.Calls(wechattest.EndpointCode2Session); calls > 5 {
+			if calls := m.mini.Calls(wechattest.EndpointCode2Session); calls != 0 {
 				t.Errorf("WeChat is asked %d times", calls)
 			}
 			a.stays("pending", "guessing")
 			elsewhere := m.browserAt("127.0.0.2")
-			if got := elsewhere.do(http.MethodPost, "/_wechat/mini/"+miniAppID+"/scan", map[string]string{"scene": page.Scene(), "code": page.Login()}); got.Status != http.StatusOK {
+			if got := elsewhere.do(http.MethodPost, "/_wechat/mini/"+miniAppID+"/scan", map[string]string{"scene": alice.Scene(), "code": alice.Login()}); got.Status != http.StatusOK {
 				t.Errorf("from elsewhere: %d %s", got.Status, got.Body)
 			}
+			ticket := m.ticket(alice)
+			if got := m.request(alice, miniAppID, "confirm", map[string]string{"ticket": ticket, "number": a.Number}); got.Status != http.StatusOK {
+				t.Errorf("from the same address: %d %s", got.Status, got.Body)
+			}
+			a.consume()
+			// The links of the chat have turns of their own.
+			m.signIn("bob")
 		})
+	}
+}
+
+// TestQ14MiniCodes: a stranger sends codes that are none for an attempt that waits,
+// many at once. WeChat is asked a handful of times, and people who share the address
+// sign in.
+func TestQ14MiniCodes(t *testing.T) {
+	t.Parallel()
+	m := newMethods(t, methodOptions{limits: "limit attempts off\nlimit confirms 5/1h"})
+	alice, mallory := m.wechat.Phone("alice"), m.wechat.Phone("mallory")
+	a := m.browser().beginBy("mini_qr")
+	page := m.openMini(mallory, a)
+	wrong := map[string]string{"scene": page.Scene(), "code": strings.Repeat("0", 32)}
+	statuses := together(50, func(int) int { return m.request(page, miniAppID, "scan", wrong).Status })
+	if statuses[http.StatusForbidden] != 5 || statuses[http.StatusTooManyRequests] != 45 {
+		t.Errorf("fifty wrong codes: %v", statuses)
+	}
+	if calls := m.mini.Calls(wechattest.EndpointCode2Session); calls != 5 {
+		t.Errorf("WeChat is asked %d times", calls)
+	}
+	a.stays("pending", "wrong codes")
+	for range 3 {
+		m.byMini(m.browser(), alice)
 	}
 }

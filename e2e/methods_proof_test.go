@@ -128,12 +128,12 @@ func TestProofCallback(t *testing.T) {
 	his.beginBy("chat_code") // so that it has a cookie
 	path := m.follow(hers, link, "allow").callback(m)
 	for range 2 {
-		if got := hers.get(path); got.Status != http.StatusSeeOther || m.origin()+got.Header.Get("Location") != link || got.Header.Get("Referrer-Policy") != "no-referrer" {
+		if got := hers.back(path); got.Status != http.StatusSeeOther || m.origin()+got.Header.Get("Location") != link || got.Header.Get("Referrer-Policy") != "no-referrer" {
 			t.Errorf("the callback again: %d to %q", got.Status, got.Header.Get("Location"))
 		}
 	}
 	for name, b := range map[string]*browser{"another person": his, "a plain browser": m.browser()} {
-		if got := b.get(path); got.Status != http.StatusNotFound || strings.Contains(got.Body, link) {
+		if got := b.back(path); got.Status != http.StatusNotFound || strings.Contains(got.Body, link) {
 			t.Errorf("%s with the same address: %d %s", name, got.Status, got.Body)
 		}
 	}
@@ -142,7 +142,7 @@ func TestProofCallback(t *testing.T) {
 	}
 	state := stateIn(path)
 	for what, forged := range map[string]string{"an invented state": "p" + strings.Repeat("A", 26), "an attempt's state": strings.TrimPrefix(state, "p"), "no state": "p"} {
-		if got := hers.get("/_wechat/oauth/callback?code=" + codeIn(path) + "&state=" + forged); got.Status != http.StatusNotFound {
+		if got := hers.back("/_wechat/oauth/callback?code=" + codeIn(path) + "&state=" + forged); got.Status != http.StatusNotFound {
 			t.Errorf("%s: %d", what, got.Status)
 		}
 	}
@@ -154,7 +154,7 @@ func TestProofCallback(t *testing.T) {
 	if err != nil || first.Status != http.StatusSeeOther {
 		t.Fatalf("the link leads to %q (%v)", first.Header.Get("Location"), err)
 	}
-	if got := his.get("/_wechat/oauth/callback?code=" + codeIn(path) + "&state=" + to.Query().Get("state")); got.Status != http.StatusBadGateway {
+	if got := his.back("/_wechat/oauth/callback?code=" + codeIn(path) + "&state=" + to.Query().Get("state")); got.Status != http.StatusBadGateway {
 		t.Errorf("a used code: %d", got.Status)
 	}
 	if got := his.do(http.MethodPost, m.path(link), url.Values{"choice": {a.Number}}); got.Status != http.StatusSeeOther {
@@ -185,5 +185,46 @@ func TestProofVirtualUser(t *testing.T) {
 	phone.SetSnapshot(false)
 	if v := m.follow(b, link, "allow"); v.Status != http.StatusOK || len(offered(v.Body)) != 3 {
 		t.Errorf("the person: %d %s", v.Status, v.Body)
+	}
+}
+
+// TestProofsAreCounted: who has a link can make the gateway ask WeChat about it some
+// times, not more; that ends neither the sign-in of a person who is proven already,
+// nor takes turns from the other people of that address.
+func TestProofsAreCounted(t *testing.T) {
+	t.Parallel()
+	m := newMethods(t, methodOptions{limits: "limit attempts off\nlimit confirms 3/1h", options: options{account: "web_oauth snsapi_base"}})
+	alice, b := m.wechat.Phone("alice"), m.browser()
+	a, link := m.proofBegun("official_qr", b, alice)
+	hers, his := m.inside(alice), m.inside(m.wechat.Phone("bob"))
+	if v := m.follow(hers, link, "allow"); v.Status != http.StatusOK {
+		t.Fatalf("the link: %d %s", v.Status, v.Body)
+	}
+	statuses := together(40, func(i int) int {
+		if i%2 == 0 {
+			return his.get(m.path(link)).Status
+		}
+		return his.do(http.MethodPost, m.path(link), url.Values{"choice": {a.Number}}).Status
+	})
+	if statuses[http.StatusSeeOther] != 19 || statuses[http.StatusTooManyRequests] != 21 {
+		t.Errorf("forty visits: %v, want 19 ways to WeChat", statuses)
+	}
+	if got := his.get(m.path(link)); got.Header.Get("Retry-After") == "" {
+		t.Errorf("no Retry-After: %v", got.Header)
+	}
+	other, otherLink := m.proofBegun("official_qr", m.browser(), m.wechat.Phone("carol"))
+	carols := m.inside(m.wechat.Phone("carol"))
+	if v := m.follow(carols, otherLink, "allow"); v.Status != http.StatusOK {
+		t.Fatalf("another link: %d %s", v.Status, v.Body)
+	}
+	a.stays("scanned", "all of it")
+	for in, at := range map[*browser]struct {
+		a    *shown
+		link string
+	}{hers: {a, link}, carols: {other, otherLink}} {
+		if got := in.do(http.MethodPost, m.path(at.link), url.Values{"choice": {at.a.Number}}); got.Status != http.StatusOK {
+			t.Errorf("confirming: %d %s", got.Status, got.Body)
+		}
+		at.a.consume()
 	}
 }

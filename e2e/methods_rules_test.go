@@ -65,7 +65,7 @@ func TestQ6MethodsIdentityFromParameters(t *testing.T) {
 	hers := "&openid=" + victim.OpenID(websiteAppID) + "&unionid=" + victim.UnionID(websiteAppID) + "&user_id=1"
 
 	b := m.browser()
-	if got := b.get(m.agree(mallory, b.beginBy("website_qr")) + hers); got.Status != http.StatusSeeOther {
+	if got := b.back(m.agree(mallory, b.beginBy("website_qr")) + hers); got.Status != http.StatusSeeOther {
 		t.Fatalf("callback: %d", got.Status)
 	}
 	m.isSignedInAs(b, mallory, websiteAppID)
@@ -117,7 +117,7 @@ func TestQ7MethodsAnswersNameNobody(t *testing.T) {
 	m.webLogin(phone, website)
 	tell(website)
 	path := m.agree(phone, website)
-	told.WriteString(website.browser.get(path).Body)
+	told.WriteString(website.browser.back(path).Body)
 	tell(website)
 	for _, a := range []*shown{mini, chat} {
 		got := a.session()
@@ -158,7 +158,7 @@ func TestG5MethodsClosed(t *testing.T) {
 			path = m.agree(phone, a)
 		}
 		for range 2 {
-			if got := b.get(path); got.Status != http.StatusForbidden || !strings.Contains(got.Body, "<html") || len(got.Header["Set-Cookie"]) > 0 {
+			if got := b.back(path); got.Status != http.StatusForbidden || !strings.Contains(got.Body, "<html") || len(got.Header["Set-Cookie"]) > 0 {
 				t.Errorf("%s: %d %s", method, got.Status, got.Body)
 			}
 		}
@@ -192,7 +192,7 @@ func TestMethodsOverTLS(t *testing.T) {
 		t.Fatalf("confirm: %d %s", got.Status, got.Body)
 	}
 	mini.consume()
-	if got := website.browser.get(path); got.Status != http.StatusSeeOther || !strings.HasPrefix(got.Header.Get("Set-Cookie"), "__Host-wechat_session=") {
+	if got := website.browser.back(path); got.Status != http.StatusSeeOther || !strings.HasPrefix(got.Header.Get("Set-Cookie"), "__Host-wechat_session=") {
 		t.Fatalf("callback: %d %v", got.Status, got.Header)
 	}
 	m.isSignedInAs(mini.browser, phone, miniAppID)
@@ -211,7 +211,7 @@ func TestQ3WebsiteCallbackAndPage(t *testing.T) {
 		path, before := m.agree(m.wechat.Phone("alice"), a), strings.Count(m.output.String(), `"msg":"signed in"`)
 		got := together(100, func(i int) int {
 			if i%2 == 0 {
-				return b.get(path).Status
+				return b.back(path).Status
 			}
 			return b.do(http.MethodPost, "/_wechat/attempts/"+a.ID+"/session", nil).Status
 		})

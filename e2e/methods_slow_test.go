@@ -36,7 +36,7 @@ func TestWebsiteSlowWeChat(t *testing.T) {
 			m.wechat.Fail(wechattest.EndpointUserInfo, 0, tt.userInfo)
 			begun := time.Now()
 			got := together(2, func(int) int {
-				answer := b.get(path)
+				answer := b.back(path)
 				if answer.Status < 400 || len(answer.Body) == 0 {
 					t.Errorf("callback: %d %q", answer.Status, answer.Body)
 				}
@@ -87,7 +87,7 @@ func TestWebsiteVisitorHangsUp(t *testing.T) {
 	if err := <-gone; err == nil {
 		t.Fatal("the first call was answered: the test shows nothing")
 	}
-	if got := b.get(path); got.Status != http.StatusSeeOther || !b.signedIn() {
+	if got := b.back(path); got.Status != http.StatusSeeOther || !b.signedIn() {
 		t.Errorf("the second call: %d %s", got.Status, got.Body)
 	}
 	if calls := m.website.Calls(wechattest.EndpointOAuthToken); calls != 1 {

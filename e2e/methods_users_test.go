@@ -4,8 +4,11 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -178,10 +181,60 @@ func TestBrokenExchange(t *testing.T) {
 	}
 	for i := range 3 {
 		b := m.browser()
-		if got := b.get(m.agree(m.wechat.Phone(fmt.Sprint("person", i)), b.beginBy("website_qr"))); got.Status != http.StatusBadGateway || b.signedIn() {
+		if got := b.back(m.agree(m.wechat.Phone(fmt.Sprint("person", i)), b.beginBy("website_qr"))); got.Status != http.StatusBadGateway || b.signedIn() {
 			t.Errorf("callback: %d %s", got.Status, got.Body)
 		}
 	}
 	m.loggedOnce(websiteAppID, "AppSecret")
 	m.byMini(m.browser(), m.wechat.Phone("alice"))
+}
+
+// TestMadeUpCodes: visitors come to the callback with codes that they have made up or
+// used before. That is nothing that an operator could mend: the log tells of it as
+// information, a line for each account, and the method stays where it is offered.
+func TestMadeUpCodes(t *testing.T) {
+	t.Parallel()
+	m := newMethods(t, methodOptions{options: options{account: "web_oauth snsapi_base"}})
+	before := m.browser().offeredMethods()
+	alice := m.wechat.Phone("alice")
+	first := m.browser()
+	used, err := url.Parse(m.agree(alice, first.beginBy("website_qr")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.get(used.String())
+	for _, code := range []string{"made-up", "0123456789abcdefghijklmnopqrstuv", used.Query().Get("code")} {
+		for _, b := range []*browser{m.browser(), m.inside(alice)} {
+			for _, method := range []string{"website_qr", "in_wechat"} {
+				a := b.beginBy(method)
+				b.get("/_wechat/oauth/callback?" + url.Values{"state": {a.oauthState()}, "code": {code}}.Encode())
+			}
+		}
+	}
+	for _, account := range []string{appID, websiteAppID} {
+		lines := make(map[string]int)
+		for line := range strings.Lines(m.output.String()) {
+			if !strings.Contains(line, account) || !strings.Contains(line, `"logger":"http.handlers.wechat_auth"`) {
+				continue
+			}
+			var entry struct{ Level, Msg, Cure string }
+			if err := json.Unmarshal([]byte(line), &entry); err != nil {
+				t.Fatal(err)
+			}
+			if entry.Level != "info" || entry.Cure != "" {
+				t.Errorf("%s: the operator is told: %s", account, line)
+			}
+			lines[entry.Msg]++
+		}
+		if got := lines["a visitor has brought a code that WeChat does not accept: used, too old or made up"]; got != 1 {
+			t.Errorf("%s: %d lines tell of it among %v", account, got, lines)
+		}
+	}
+	if after := m.browser().offeredMethods(); !slices.Equal(after, before) {
+		t.Errorf("offered are %q, then %q", before, after)
+	}
+	if !first.signedIn() {
+		t.Error("the code was of no use to the browser that it was for")
+	}
+	m.noSecrets(m.output.String())
 }

@@ -45,7 +45,7 @@ func TestWebsiteQR(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.stays("pending", "agreement")
-	got := b.get(m.path(target))
+	got := b.back(m.path(target))
 	if got.Status != http.StatusSeeOther || got.Header.Get("Location") != "/after?x=1" || got.Header.Get("Referrer-Policy") != "no-referrer" ||
 		got.Header.Get("Cache-Control") != "no-store" || strings.Contains(got.Body, "code=") || strings.Contains(got.Body, a.oauthState()) {
 		t.Errorf("callback: %d %v %s", got.Status, got.Header, got.Body)
@@ -78,7 +78,7 @@ func TestWebsiteTwice(t *testing.T) {
 	if lost.Status != http.StatusSeeOther || !lossy.signedIn() || b.signedIn() {
 		t.Fatalf("callback: %d", lost.Status)
 	}
-	again := b.get(path)
+	again := b.back(path)
 	if again.Status != http.StatusSeeOther || again.Header.Get("Location") != lost.Header.Get("Location") || !b.signedIn() {
 		t.Errorf("the callback again: %d to %q; signed in: %v", again.Status, again.Header.Get("Location"), b.signedIn())
 	}
@@ -89,7 +89,7 @@ func TestWebsiteTwice(t *testing.T) {
 		t.Error("the second callback brings somebody else")
 	}
 	b.do(http.MethodPost, "/_wechat/logout", url.Values{})
-	if got := b.get(path); got.Status != http.StatusSeeOther || b.signedIn() {
+	if got := b.back(path); got.Status != http.StatusSeeOther || b.signedIn() {
 		t.Errorf("after signing out the callback signs in again: %d", got.Status)
 	}
 }
@@ -106,7 +106,7 @@ func TestQ3WebsiteAtOnce(t *testing.T) {
 	bad := make(chan answer, 200)
 	statuses := together(200, func(int) int {
 		each := m.browser()
-		got := each.get(path, header("Cookie", cookie))
+		got := each.back(path, header("Cookie", cookie))
 		if !each.signedIn() {
 			bad <- got
 		}
@@ -131,13 +131,13 @@ func TestQ11OtherBrowser(t *testing.T) {
 	a := attacker.beginBy("website_qr")
 	path := m.agree(m.wechat.Phone("mallory"), a)
 	for name, b := range map[string]*browser{"another browser": victim, "a browser without cookies": plain} {
-		if got := b.get(path); got.Status != http.StatusNotFound || !strings.Contains(got.Body, "<html") || strings.Contains(got.Body, a.oauthState()) || b.signedIn() {
+		if got := b.back(path); got.Status != http.StatusNotFound || !strings.Contains(got.Body, "<html") || strings.Contains(got.Body, a.oauthState()) || b.signedIn() {
 			t.Errorf("%s: %d %s", name, got.Status, got.Body)
 		}
 	}
 	code := codeIn(path)
 	for _, state := range []string{strings.Repeat("A", 26), a.ID, "p" + strings.Repeat("A", 26), "x", strings.ToLower(a.oauthState())} {
-		if got := attacker.get("/_wechat/oauth/callback?code=" + code + "&state=" + state); got.Status != http.StatusNotFound {
+		if got := attacker.back("/_wechat/oauth/callback?code=" + code + "&state=" + state); got.Status != http.StatusNotFound {
 			t.Errorf("the state %q: %d", state, got.Status)
 		}
 	}
@@ -145,7 +145,7 @@ func TestQ11OtherBrowser(t *testing.T) {
 		"two codes": "code=" + code + "&code=x&state=" + a.oauthState(), "two states": "code=" + code + "&state=x&state=" + a.oauthState(),
 		"nothing": "", "garbage": "%zz", "a code that is none": "code=%00%22%3Cscript%3E&state=" + a.oauthState(), "a huge code": "code=" + strings.Repeat("x", 5000) + "&state=" + a.oauthState(),
 	} {
-		if got := attacker.get("/_wechat/oauth/callback?" + query); got.Status != http.StatusBadRequest {
+		if got := attacker.back("/_wechat/oauth/callback?" + query); got.Status != http.StatusBadRequest {
 			t.Errorf("%s: %d", name, got.Status)
 		}
 	}
@@ -153,7 +153,7 @@ func TestQ11OtherBrowser(t *testing.T) {
 		t.Errorf("%d codes were exchanged", calls)
 	}
 	a.stays("pending", "what other browsers do")
-	if got := attacker.get(path); got.Status != http.StatusSeeOther {
+	if got := attacker.back(path); got.Status != http.StatusSeeOther {
 		t.Errorf("the browser that began: %d", got.Status)
 	}
 	m.isSignedInAs(attacker, m.wechat.Phone("mallory"), websiteAppID)
@@ -183,7 +183,7 @@ func TestWebsiteRefused(t *testing.T) {
 				return
 			}
 			for range 2 {
-				if got := b.get(m.path(target)); got.Status != http.StatusForbidden || !strings.Contains(got.Body, "<html") {
+				if got := b.back(m.path(target)); got.Status != http.StatusForbidden || !strings.Contains(got.Body, "<html") {
 					t.Errorf("callback: %d %s", got.Status, got.Body)
 				}
 			}
@@ -194,7 +194,7 @@ func TestWebsiteRefused(t *testing.T) {
 			// A code that comes with the same state after all is of no use.
 			code := m.agree(phone, b.beginBy("website_qr"))
 			late := regexp.MustCompile(`state=.*`).ReplaceAllString(code, "state="+a.oauthState())
-			if got := b.get(late); got.Status < 400 || b.signedIn() {
+			if got := b.back(late); got.Status < 400 || b.signedIn() {
 				t.Errorf("a code after refusing: %d", got.Status)
 			}
 			if calls := m.website.Calls(wechattest.EndpointOAuthToken); calls != 0 {
@@ -212,7 +212,7 @@ func TestWebsiteForgedCode(t *testing.T) {
 	alice := m.wechat.Phone("alice")
 	victim := m.browser()
 	used := m.agree(alice, victim.beginBy("website_qr"))
-	victim.get(used)
+	victim.back(used)
 	inside := m.inside(alice)
 	foreign := m.follow(inside, inside.beginBy("in_wechat").Redirect, "allow") // has used it up, too
 	exchanges := m.website.Calls(wechattest.EndpointOAuthToken)
@@ -222,7 +222,7 @@ func TestWebsiteForgedCode(t *testing.T) {
 		b := m.browser()
 		a := b.beginBy("website_qr")
 		for i, want := range []int{http.StatusBadGateway, http.StatusGone} {
-			got := b.get("/_wechat/oauth/callback?code=" + code + "&state=" + a.oauthState())
+			got := b.back("/_wechat/oauth/callback?code=" + code + "&state=" + a.oauthState())
 			if got.Status != want || !strings.Contains(got.Body, "<html") || strings.Contains(got.Body, code) || b.signedIn() {
 				t.Errorf("%s, call %d: %d %s", name, i+1, got.Status, got.Body)
 			}
@@ -253,7 +253,7 @@ func TestQ12CallbackStaysOutOfTheAccessLog(t *testing.T) {
 	b := m.browser()
 	path := m.agree(m.wechat.Phone("alice"), b.beginBy("website_qr"))
 	for _, each := range []*browser{m.browser(), b, b} {
-		if got := each.get(path); got.Header.Get("Referrer-Policy") != "no-referrer" {
+		if got := each.back(path); got.Header.Get("Referrer-Policy") != "no-referrer" {
 			t.Errorf("callback: %d with Referrer-Policy %q", got.Status, got.Header.Get("Referrer-Policy"))
 		}
 	}

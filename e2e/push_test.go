@@ -89,14 +89,15 @@ func TestQ8ForgedPushes(t *testing.T) {
 			if got := a.state(); got != "pending" {
 				t.Fatalf("after all of these the attempt is %s", got)
 			}
-			w.checkNonce(a, victim)
+			w.checkNonce(a, victim, "confirmed")
 		})
 	}
 }
 
 // checkNonce: an attacker on the way, where the push is not encrypted, keeps the
-// signature of a true push and puts a body of his own under it.
-func (w *world) checkNonce(a *attempt, body []byte) {
+// signature of a true push and puts a body of his own under it. The true push of that
+// body then leads to the state after.
+func (w *world) checkNonce(a *attempt, body []byte, after string) {
 	w.t.Helper()
 	harmless := w.wechat.SignedPush(appID, event("oSomebody", "unsubscribe", "", ""))
 	if status, _, err := w.wechat.Send(w.t.Context(), w.pushURL(appID), harmless); err != nil || status != http.StatusOK {
@@ -110,7 +111,7 @@ func (w *world) checkNonce(a *attempt, body []byte) {
 	if got := a.state(); got != "pending" {
 		w.t.Errorf("the attempt is %s", got)
 	}
-	if status, _ := w.push(body); status != http.StatusOK || a.state() != "confirmed" {
+	if status, _ := w.push(body); status != http.StatusOK || a.state() != after {
 		w.t.Errorf("the true push: %d, the attempt is %s", status, a.State)
 	}
 }

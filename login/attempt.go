@@ -82,6 +82,9 @@ type Attempt struct {
 	// OnPhone says that the browser is on a phone, which cannot scan its own
 	// screen. It counts when the attempt begins.
 	OnPhone bool `json:"-"`
+	// Quiet says that few attempts have come from the browser's network lately;
+	// the last of a Budget is for those. It counts then, too.
+	Quiet bool `json:"-"`
 
 	AppID   string  `json:"app_id"`
 	Scene   string  `json:"scene"`
@@ -101,6 +104,8 @@ type Attempt struct {
 	// Prover is the hash of the secret of the browser in which WeChat has named
 	// that person.
 	Prover string `json:"prover,omitempty"`
+	// Proofs counts the ways to WeChat and back to learn that.
+	Proofs int `json:"proofs,omitempty"`
 	// SessionID is the session that the browser got, and Disowned says that the
 	// person does not want it to live.
 	SessionID string `json:"session_id,omitempty"`
@@ -256,6 +261,20 @@ func (a *Attempt) prove(who Person, browser string) bool {
 	}
 	a.Prover = hash(browser)
 	a.learn(who)
+	return true
+}
+
+// provenIn says whether WeChat has named the owner in the browser of that secret.
+func (a *Attempt) provenIn(browser string) bool {
+	return a.Prover != "" && subtle.ConstantTimeCompare([]byte(a.Prover), []byte(hash(browser))) == 1
+}
+
+// askProof counts one more way to WeChat and back.
+func (a *Attempt) askProof() bool {
+	if a.State.Final() || a.Proofs >= maxProofs {
+		return false
+	}
+	a.Proofs++
 	return true
 }
 

@@ -20,11 +20,16 @@ const (
 	triesPrefix = store.VolatilePrefix + "tries:"
 	// codeLen is the length of a code in digits.
 	codeLen = 6
-	// codeDraws is how often a code is drawn anew because it is taken. A
-	// hundred thousand attempts at once leave one in ten.
+	// maxCodes is how many codes of one account are taken at most: six digits
+	// are hard to hit, by a guess or by a slip of the finger, only while few of
+	// them are anybody's. Of neighbours that share a place, one is.
+	maxCodes     = 20_000
+	codesOfPlace = 1_000_000 / maxCodes
+	// codeDraws is how often a code is drawn anew because its place is taken.
+	// With three quarters taken, one attempt in a hundred finds none.
 	codeDraws = 16
-	// maxTries is how many wrong codes a person may send within triesTTL: a
-	// guess hits one of a thousand waiting attempts once in a thousand.
+	// maxTries is how many wrong codes a person may send within triesTTL: with
+	// all places taken, a guess hits somebody's code once in fifty.
 	maxTries = 5
 	triesTTL = 10 * time.Minute
 )
@@ -33,7 +38,8 @@ var (
 	// ErrTooManyTries says that a person has sent too many wrong codes.
 	ErrTooManyTries = errors.New("too many wrong codes")
 
-	errNoCode = errors.New("no code is free: too many attempts wait for a message")
+	// ErrNoCode says that an account has as many codes as it may have.
+	ErrNoCode = fmt.Errorf("no code is free: the account has %d codes, each of which is kept until its attempt is forgotten", maxCodes)
 )
 
 // Chat begins attempts of the method ChatCode.
@@ -51,7 +57,7 @@ type Chat struct {
 // NewImage returns an image of the account's QR code as a page shows it.
 func NewImage(image []byte) string { return dataURI(image) }
 
-// Start implements Starter.
+// Start implements Starter. It fails with ErrNoCode where too many codes are taken.
 func (c *Chat) Start(ctx context.Context, a *Attempt) (Shown, error) {
 	a.ExpiresAt = a.CreatedAt.Add(c.TTL)
 	a.ask(c.Confirm)
@@ -59,7 +65,7 @@ func (c *Chat) Start(ctx context.Context, a *Attempt) (Shown, error) {
 		code := fmt.Sprintf("%0*d", codeLen, randomInt(1_000_000))
 		// It stays taken as long as an attempt is remembered that nobody was
 		// signed in by, so that a late message never meets another's attempt.
-		free, err := c.Store.Create(ctx, codeKey(a.AppID, code), []byte(a.ID), c.TTL+scanMargin+linger)
+		free, err := c.Store.Create(ctx, codeKey(a.AppID, code), []byte(code+codeSeparator+a.ID), c.TTL+scanMargin+linger)
 		if err != nil {
 			return Shown{}, fmt.Errorf("keeping the code: %w", err)
 		}
@@ -72,7 +78,7 @@ func (c *Chat) Start(ctx context.Context, a *Attempt) (Shown, error) {
 			return shown, nil
 		}
 	}
-	return Shown{}, errNoCode
+	return Shown{}, ErrNoCode
 }
 
 // CodeIn returns the code that a message consists of. People write spaces, and
@@ -113,14 +119,15 @@ func (v *Service) SendCode(ctx context.Context, appID, code string, who Person) 
 }
 
 func (v *Service) scanCode(ctx context.Context, appID, code string, who Person) (Attempt, error) {
-	id, found, err := v.store.Get(ctx, codeKey(appID, code))
+	taken, _, err := v.store.Get(ctx, codeKey(appID, code))
 	if err != nil {
 		return Attempt{}, fmt.Errorf("finding the attempt: %w", err)
 	}
-	if !found {
+	id, found := strings.CutPrefix(string(taken), code+codeSeparator)
+	if !found { // the place is free, or another code's
 		return Attempt{}, ErrNotFound
 	}
-	a, _, err := v.change(ctx, string(id), func(a *Attempt) bool {
+	a, _, err := v.change(ctx, id, func(a *Attempt) bool {
 		return a.Method == ChatCode && a.scan(who, v.now().UTC())
 	})
 	return a, err
@@ -158,4 +165,11 @@ func (v *Service) tries(ctx context.Context, appID, openID string, change func(n
 	return nil
 }
 
-func codeKey(appID, code string) string { return codePrefix + appID + ":" + code }
+// codeSeparator stands between a code and the id of its attempt in the store.
+const codeSeparator = " "
+
+// codeKey names the place of a code, which one code can take.
+func codeKey(appID, code string) string {
+	n, _ := strconv.Atoi(code) // what is no code is found at no place
+	return codePrefix + appID + ":" + strconv.Itoa(n/codesOfPlace)
+}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -117,8 +118,69 @@ func (s *full) Create(context.Context, string, []byte, time.Duration) (bool, err
 // TestChatNoCodeFree: where all codes are taken an attempt does not wait for ever.
 func TestChatNoCodeFree(t *testing.T) {
 	s := new(full)
-	if _, err := (&Chat{Store: s, TTL: codeTTL}).Start(t.Context(), new(Attempt)); !errors.Is(err, errNoCode) || s.asked != codeDraws {
+	if _, err := (&Chat{Store: s, TTL: codeTTL}).Start(t.Context(), new(Attempt)); !errors.Is(err, ErrNoCode) || s.asked != codeDraws {
 		t.Errorf("error %v after %d draws", err, s.asked)
+	}
+}
+
+// TestQ4ChatCodesAreFew: an attacker begins attempts without end, so that whatever
+// digits a visitor mistypes are a code of his. Beyond twenty thousand codes he gets no
+// more: of a hundred slips at least ninety-eight lead nowhere. Honest visitors get
+// codes until the room is nearly used up, and again once old codes are forgotten.
+func TestQ4ChatCodesAreFew(t *testing.T) {
+	f := newFixture(t, ConfirmNumber)
+	c := &Chat{Store: f.store, TTL: codeTTL}
+	begin := func(i int) error {
+		_, err := c.Start(t.Context(), &Attempt{ID: fmt.Sprint(i), AppID: app, CreatedAt: epoch})
+		if err != nil && !errors.Is(err, ErrNoCode) {
+			t.Fatal(err)
+		}
+		return err
+	}
+	begun := 0
+	for i := range 4 * maxCodes {
+		switch err := begin(i); {
+		case err == nil:
+			begun++
+		case begun < maxCodes/2:
+			t.Fatalf("with %d codes taken there is none left", begun)
+		}
+	}
+	if begun > maxCodes || begun < maxCodes*9/10 {
+		t.Errorf("%d codes are taken, want nearly %d and no more", begun, maxCodes)
+	}
+	if _, err := c.Start(t.Context(), &Attempt{ID: "id", AppID: "wxother", CreatedAt: epoch}); err != nil {
+		t.Errorf("another account has no code left: %v", err)
+	}
+	f.clock.advance(codeTTL + scanMargin + linger + time.Second)
+	if err := begin(0); err != nil {
+		t.Errorf("when all are forgotten: %v", err)
+	}
+}
+
+// TestChatNeighbours: codes that share a place with a taken one are nobody's, whatever
+// their last digits; nor is a part of a code, or more than a code.
+func TestChatNeighbours(t *testing.T) {
+	f := newFixture(t, ConfirmNumber)
+	a, _ := f.with(ChatCode)
+	n, err := strconv.Atoi(a.Code)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := n - n%codesOfPlace
+	for i := first; i < first+codesOfPlace; i++ {
+		code := fmt.Sprintf("%06d", i)
+		if codeKey(app, code) != codeKey(app, a.Code) {
+			t.Fatalf("%s has another place than %s", code, a.Code)
+		}
+		if _, err := f.send(code, "o"+code); code != a.Code && !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s, beside %s: %v", code, a.Code, err)
+		}
+	}
+	for _, code := range []string{"", a.Code[:5], a.Code + " ", a.Code + " " + a.ID, a.Code + a.ID[:1], "+" + a.Code} {
+		if _, err := f.send(code, "oBob"+code); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%q: %v", code, err)
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/caddy-wechat/caddy-wechat/wechat"
 )
@@ -51,8 +52,8 @@ func TestMiniShows(t *testing.T) {
 		{"computer, no links", false, false, nil, picture, []string{code}},
 		{"phone", true, true, nil, Shown{Link: "https://wxaurl.cn/abc"}, []string{link}},
 		{"phone, no links", true, false, nil, picture, []string{code}},
-		{"phone, link refused", true, true, &wechat.Error{Code: 85079}, picture, []string{link, code}},
-		{"phone, WeChat away", true, true, wechat.ErrUnavailable, picture, []string{link, code}},
+		{"phone, link refused", true, true, errNoLinks, withTrouble(picture, errNoLinks), []string{link, code}},
+		{"phone, WeChat away", true, true, wechat.ErrUnavailable, withTrouble(picture, wechat.ErrUnavailable), []string{link, code}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := &minis{image: []byte("\x89PNG\r\n\x1a\n"), linkErr: tt.linkErr}
@@ -62,7 +63,7 @@ func TestMiniShows(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tt.want, got); diff != "" {
+			if diff := cmp.Diff(tt.want, got, cmpopts.EquateErrors()); diff != "" {
 				t.Error(diff)
 			}
 			if diff := cmp.Diff(tt.asked, c.asked); diff != "" {
@@ -72,6 +73,75 @@ func TestMiniShows(t *testing.T) {
 				t.Errorf("the attempt is %+v", a)
 			}
 		})
+	}
+}
+
+// errNoLinks is how WeChat refuses an individual's mini program.
+var errNoLinks = &wechat.Error{Endpoint: "wxa/generate_urllink", Code: 48001}
+
+func withTrouble(s Shown, err error) Shown {
+	s.Trouble = err
+	return s
+}
+
+// TestMiniNoLinks: an individual's mini program has no links. The operator hears of
+// it once, and WeChat is not asked again for some minutes; a failure that passes is
+// asked about each time.
+func TestMiniNoLinks(t *testing.T) {
+	c := &minis{image: []byte("\x89PNG\r\n\x1a\n"), linkErr: errNoLinks}
+	m := &Mini{Codes: c, TTL: codeTTL, Links: true}
+	start := func(after time.Duration) (asked int, trouble error) {
+		t.Helper()
+		c.asked = nil
+		shown, err := m.Start(t.Context(), &Attempt{OnPhone: true, CreatedAt: epoch.Add(after)})
+		if err != nil || shown.QR == nil {
+			t.Fatalf("shown %+v, error %v", shown, err)
+		}
+		return len(c.asked) - 1, shown.Trouble
+	}
+	for _, tt := range []struct {
+		after time.Duration
+		asked int
+		err   error
+	}{
+		{0, 1, errNoLinks}, {time.Second, 0, nil}, {noLinksFor - time.Second, 0, nil}, {noLinksFor, 1, errNoLinks}, {noLinksFor + time.Second, 0, nil},
+	} {
+		if asked, err := start(tt.after); asked != tt.asked || !errors.Is(err, tt.err) {
+			t.Errorf("after %v: WeChat is asked %d times, and the trouble is %v; want %d and %v", tt.after, asked, err, tt.asked, tt.err)
+		}
+	}
+	for _, err := range []error{wechat.ErrUnavailable, &wechat.Error{Code: 45009}} {
+		m.noLinks.Store(0)
+		c.linkErr = err
+		for range 3 {
+			if asked, got := start(0); asked != 1 || !errors.Is(got, err) {
+				t.Errorf("%v: WeChat is asked %d times, and the trouble is %v", err, asked, got)
+			}
+		}
+	}
+}
+
+// TestByScene: a scene is looked up without being used, by its own account alone,
+// and nobody else's scene or id is one.
+func TestByScene(t *testing.T) {
+	f := newFixture(t, ConfirmNumber)
+	a, _ := f.with(MiniQR)
+	for range 2 {
+		got, err := f.ByScene(t.Context(), app, a.Scene)
+		if err != nil || got.ID != a.ID || got.State != Pending || got.OpenID != "" {
+			t.Errorf("got %+v, error %v", got, err)
+		}
+	}
+	for _, tt := range []struct{ app, scene string }{
+		{"wxother", a.Scene}, {app, a.ID}, {app, a.Token}, {app, strings.Repeat("A", idLen)}, {app, ""}, {app, a.Scene + "A"},
+	} {
+		if got, err := f.ByScene(t.Context(), tt.app, tt.scene); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s, %q: got %+v, error %v", tt.app, tt.scene, got, err)
+		}
+	}
+	f.clock.advance(codeTTL)
+	if got, err := f.ByScene(t.Context(), app, a.Scene); err != nil || got.State != Expired {
+		t.Errorf("late: got %+v, error %v", got, err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -17,6 +18,17 @@ import (
 const (
 	proofPrefix = store.VolatilePrefix + "proof:"
 	proofTTL    = 5 * time.Minute
+	// maxProofs bounds how often one attempt makes a browser go to WeChat: each
+	// time costs a call of WeChat's.
+	maxProofs = 20
+)
+
+var (
+	// ErrUnproven says that a browser may not answer before WeChat has named the
+	// person who uses it as the one who scanned.
+	ErrUnproven = errors.New("the browser is not known to be that of the person who scanned")
+	// ErrTooManyProofs says that no more browsers are sent to WeChat for an attempt.
+	ErrTooManyProofs = errors.New("too many browsers were to prove for one attempt who uses them")
 )
 
 // proof is a way to WeChat and back, by which it names the person who has opened
@@ -29,12 +41,38 @@ type proof struct {
 
 // Proven says whether WeChat has named the person who uses that browser as the one
 // who scanned.
-func (v *Service) Proven(a Attempt, browser string) bool {
-	return a.Prover != "" && subtle.ConstantTimeCompare([]byte(a.Prover), []byte(hash(browser))) == 1
+func (v *Service) Proven(a Attempt, browser string) bool { return a.provenIn(browser) }
+
+// AnswerProven is Answer in a browser that must be proven. As long as there is
+// anything to answer, any other gets ErrUnproven, and the attempt as it is.
+func (v *Service) AnswerProven(ctx context.Context, token, choice, browser string) (a Attempt, changed bool, err error) {
+	if a, err = v.ByToken(ctx, token); err != nil {
+		return Attempt{}, false, err
+	}
+	unproven := false
+	a, changed, err = v.change(ctx, a.ID, func(a *Attempt) bool {
+		unproven = (a.State == Scanned || a.State == Confirmed) && !a.provenIn(browser)
+		return !unproven && a.answer(choice)
+	})
+	if err == nil && unproven {
+		err = ErrUnproven
+	}
+	return a, changed, err
 }
 
 // AskProof returns a state, beginning with prefix, for the way to WeChat and back.
+// The error is ErrTooManyProofs, ErrState for an attempt that is over,
+// ErrNotFound, or one of the store.
 func (v *Service) AskProof(ctx context.Context, a Attempt, prefix, browser string) (state string, err error) {
+	now, asked, err := v.change(ctx, a.ID, (*Attempt).askProof)
+	switch {
+	case err != nil:
+		return "", err
+	case now.State.Final():
+		return "", ErrState
+	case !asked:
+		return "", ErrTooManyProofs
+	}
 	raw, err := json.Marshal(proof{Attempt: a.ID, Browser: hash(browser)})
 	if err != nil {
 		return "", fmt.Errorf("encoding a proof: %w", err)

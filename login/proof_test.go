@@ -144,3 +144,100 @@ func TestProofExpires(t *testing.T) {
 		t.Errorf("first %v, error %v", first, err)
 	}
 }
+
+// TestAnswerProven: the answer of a browser that WeChat has not named the person in
+// changes nothing, whatever it says, while there is anything to change.
+func TestAnswerProven(t *testing.T) {
+	f := newFixture(t, ConfirmNumber)
+	a, _ := f.asked()
+	unproven := func(in string, want State) {
+		t.Helper()
+		for _, choice := range []string{a.Number, "xx", ChoiceYes, ChoiceCancel, ChoiceRevoke, ""} {
+			got, changed, err := f.AnswerProven(t.Context(), a.Token, choice, in)
+			if !errors.Is(err, ErrUnproven) || changed || got.State != want || got.Token != a.Token {
+				t.Errorf("%q from %q: %s, changed %v, error %v", choice, in, got.State, changed, err)
+			}
+		}
+	}
+	unproven(phone, Scanned)
+	f.prove(a, alice, phone)
+	unproven("another phone", Scanned)
+	unproven("", Scanned)
+	if got, changed, err := f.AnswerProven(t.Context(), a.Token, a.Number, phone); err != nil || !changed || got.State != Confirmed {
+		t.Fatalf("the person: %s, changed %v, error %v", got.State, changed, err)
+	}
+	unproven("another phone", Confirmed)
+	if err := f.Consume(t.Context(), a.ID, browser, "session"); err != nil {
+		t.Fatal(err)
+	}
+	if got, changed, err := f.AnswerProven(t.Context(), a.Token, a.Number, "another phone"); err != nil || changed || got.State != Consumed {
+		t.Errorf("once it is over: %s, changed %v, error %v", got.State, changed, err)
+	}
+	if _, _, err := f.AnswerProven(t.Context(), strings.Repeat("A", idLen), a.Number, phone); !errors.Is(err, ErrNotFound) {
+		t.Errorf("an unknown link: %v", err)
+	}
+}
+
+// TestQ1ProofRace: a forwarded link is answered, by hundreds of requests of a
+// browser that is not the person's, while the person scans and proves. Had the proof
+// been looked for before the answer and not with it, one would get through.
+func TestQ1ProofRace(t *testing.T) {
+	for range 20 {
+		f := newFixture(t, ConfirmTap)
+		a := f.begin()
+		parallel(50, func(i int) {
+			switch i {
+			case 20:
+				f.scan(a, person)
+			case 30:
+				if _, err := f.Prove(t.Context(), a.ID, alice, phone); err != nil {
+					t.Error(err)
+				}
+			default:
+				if _, changed, err := f.AnswerProven(t.Context(), a.Token, ChoiceYes, "mallory's"); changed {
+					t.Errorf("mallory's answer counts (%v)", err)
+				}
+			}
+		})
+		if got := f.state(a); got != Scanned {
+			t.Errorf("the attempt is %s", got)
+		}
+	}
+}
+
+// TestProofsAreCounted: who knows a link makes the gateway ask WeChat for it so many
+// times and no more, however many ask at once. A way begun before is walked to its end.
+func TestProofsAreCounted(t *testing.T) {
+	f := newFixture(t, ConfirmNumber)
+	a, state := f.asked() // the first
+	var given atomic.Int64
+	parallel(100, func(int) {
+		switch _, err := f.AskProof(t.Context(), a, "p", "mallory's"); {
+		case err == nil:
+			given.Add(1)
+		case !errors.Is(err, ErrTooManyProofs):
+			t.Error(err)
+		}
+	})
+	if given.Load() != maxProofs-1 {
+		t.Errorf("%d more ways, want %d", given.Load(), maxProofs-1)
+	}
+	if _, first, err := f.ClaimProof(t.Context(), state, phone); err != nil || !first {
+		t.Errorf("the first way: first %v, error %v", first, err)
+	}
+	if _, err := f.AskProof(t.Context(), f.scanned(), "p", phone); err != nil {
+		t.Errorf("another attempt: %v", err)
+	}
+	if err := f.Cancel(t.Context(), a.ID, browser); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.AskProof(t.Context(), a, "p", phone); !errors.Is(err, ErrState) {
+		t.Errorf("an attempt that is over: %v, want %v", err, ErrState)
+	}
+}
+
+// scanned is an attempt that alice has scanned.
+func (f *fixture) scanned() Attempt {
+	f.t.Helper()
+	return f.scan(f.begin(), person)
+}

@@ -73,8 +73,56 @@ func TestRepliesOverridden(t *testing.T) {
 	if got := r.ToScan(a, person); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if r.ToUnknownCode() != "late" || r.ToFollower() != "hi" || r.ToFailure() != "wait" {
-		t.Errorf("got %q, %q, %q", r.ToUnknownCode(), r.ToFollower(), r.ToFailure())
+	for _, method := range []string{OfficialQR, ChatCode} {
+		if r.ToFollower(method) != "hi" || r.ToFailure() != "wait" {
+			t.Errorf("%s: got %q, %q", method, r.ToFollower(method), r.ToFailure())
+		}
+	}
+	if got := r.ToUnknown(OfficialQR); got != "late" {
+		t.Errorf("a code that nobody knows: %q", got)
+	}
+	a.Method = ChatCode
+	r = Replies{Expired: "late", Taken: "taken", CodeExpired: "send again", CodeTaken: "{site} has it"}
+	if got := r.ToScan(a, "oBob"); got != "{link} has it" {
+		t.Errorf("somebody else's code: %q", got)
+	}
+	a.State = Expired
+	if got := r.ToScan(a, person); got != "send again" || r.ToUnknown(ChatCode) != "send again" {
+		t.Errorf("codes that are too old: %q, %q", got, r.ToUnknown(ChatCode))
+	}
+}
+
+// TestRepliesToSender: whoever has sent a code is told of a code and what to do with
+// it, never to scan anything: the account's own QR code leads nowhere new. Whoever has
+// scanned is told of a QR code.
+func TestRepliesToSender(t *testing.T) {
+	late, others := repliedAttempt(Expired), repliedAttempt(Scanned)
+	for _, tt := range []struct {
+		method, word string
+		not          []string
+	}{
+		{ChatCode, "验证码", []string{"二维码", "扫"}},
+		{OfficialQR, "二维码", []string{"验证码", "发送"}},
+	} {
+		late.Method, others.Method = tt.method, tt.method
+		var r Replies
+		for name, got := range map[string]string{
+			"too late": r.ToScan(late, person), "somebody else's": r.ToScan(others, "oBob"), "unknown": r.ToUnknown(tt.method), "follows": r.ToFollower(tt.method),
+		} {
+			if !strings.Contains(got, tt.word) || strings.ContainsAny(got, "{}") {
+				t.Errorf("%s, %s: %q", tt.method, name, got)
+			}
+			for _, not := range tt.not {
+				if strings.Contains(got, not) {
+					t.Errorf("%s, %s: %q speaks of %s", tt.method, name, got, not)
+				}
+			}
+		}
+	}
+	for _, text := range []string{defaultReplies.Declined, defaultReplies.Busy} { // which both get
+		if strings.Contains(text, "扫") || strings.Contains(text, "二维码") {
+			t.Errorf("%q is of no use to whoever has sent a code", text)
+		}
 	}
 }
 

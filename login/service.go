@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/store"
@@ -40,8 +41,9 @@ type Service struct {
 	store    store.Store
 	starters map[string]Starter
 	now      func() time.Time
-	watchers watchers
+	watchers *watchers
 	cancel   func()
+	portals  []string // whose attempts there are; nil for all
 }
 
 // Starter begins attempts of one method: it asks WeChat for what the page shows.
@@ -56,6 +58,9 @@ type Shown struct {
 	QR *QR `json:"qr,omitempty"`
 	// Link opens the mini program on the phone that shows the page.
 	Link string `json:"link,omitempty"`
+	// Trouble is what the operator should hear of, although there is something to
+	// show: WeChat has refused something better.
+	Trouble error `json:"-"`
 	// Redirect is WeChat's page to go to, and Frame the same page for a frame.
 	Redirect string `json:"redirect,omitempty"`
 	Frame    string `json:"frame,omitempty"`
@@ -70,9 +75,18 @@ func NewService(s store.Store, starters map[string]Starter, now func() time.Time
 	if now == nil {
 		now = time.Now
 	}
-	v := &Service{store: s, starters: starters, now: now}
+	v := &Service{store: s, starters: starters, now: now, watchers: new(watchers)}
 	v.cancel = s.Subscribe(topic, v.watchers.notice)
 	return v
+}
+
+// For returns the Service of one site, which is reached by these portal URLs: what
+// was begun at another site does not exist for it, but for Scan and SendCode, since
+// WeChat tells one site of all. It must not be closed.
+func (v *Service) For(portals ...string) *Service {
+	scoped := *v
+	scoped.portals = portals
+	return &scoped
 }
 
 // Close ends the subscription; whoever waits is woken.
@@ -94,6 +108,8 @@ type Request struct {
 	Browser string
 	// OnPhone says that the browser is on a phone.
 	OnPhone bool
+	// Quiet says that few attempts have come from the browser's network lately.
+	Quiet bool
 }
 
 // Begin makes an attempt. Errors of WeChat's are returned as the starter gives them.
@@ -108,6 +124,7 @@ func (v *Service) Begin(ctx context.Context, r Request) (Attempt, Shown, error) 
 		Site: r.Site, Portal: r.Portal, ReturnTo: r.ReturnTo, Client: r.Client,
 		Browser:   hash(r.Browser),
 		OnPhone:   r.OnPhone,
+		Quiet:     r.Quiet,
 		CreatedAt: v.now().UTC(),
 	}
 	// WeChat must not be asked for a code that cannot be kept: its quota is small,
@@ -177,6 +194,9 @@ func (v *Service) read(ctx context.Context, id string) (Attempt, error) {
 	if err := json.Unmarshal(raw, &a); err != nil {
 		return Attempt{}, fmt.Errorf("decoding the attempt: %w", err)
 	}
+	if v.portals != nil && !slices.Contains(v.portals, a.Portal) {
+		return Attempt{}, ErrNotFound // another site's
+	}
 	return a.at(v.now()), nil
 }
 
@@ -215,15 +235,25 @@ func (v *Service) end(ctx context.Context, id, browser string, step func(*Attemp
 // unless somebody was faster. The attempt is returned as it is then: its OpenID
 // says whose it is. A scene that is nobody's is ErrNotFound.
 func (v *Service) Scan(ctx context.Context, appID, scene string, who Person) (Attempt, error) {
-	id, found, err := v.store.Get(ctx, sceneKey(appID, scene))
+	id, err := v.idAt(ctx, sceneKey(appID, scene))
 	if err != nil {
-		return Attempt{}, fmt.Errorf("finding the attempt: %w", err)
+		return Attempt{}, err
 	}
-	if !found {
+	a, _, err := v.change(ctx, id, func(a *Attempt) bool { return a.scan(who, v.now().UTC()) })
+	return a, err
+}
+
+// ByScene returns the attempt that shows the scene to whoever asks, and leaves it as
+// it is: so a scene that is nobody's costs no question to WeChat.
+func (v *Service) ByScene(ctx context.Context, appID, scene string) (Attempt, error) {
+	if len(scene) != idLen { // not one that a store must be asked about
 		return Attempt{}, ErrNotFound
 	}
-	a, _, err := v.change(ctx, string(id), func(a *Attempt) bool { return a.scan(who, v.now().UTC()) })
-	return a, err
+	id, err := v.idAt(ctx, sceneKey(appID, scene))
+	if err != nil {
+		return Attempt{}, err
+	}
+	return v.read(ctx, id)
 }
 
 // ByToken returns the attempt that a link in the chat names.
@@ -231,14 +261,23 @@ func (v *Service) ByToken(ctx context.Context, token string) (Attempt, error) {
 	if len(token) != idLen { // not one that a store must be asked about
 		return Attempt{}, ErrNotFound
 	}
-	id, found, err := v.store.Get(ctx, tokenPrefix+hash(token))
+	id, err := v.idAt(ctx, tokenPrefix+hash(token))
 	if err != nil {
-		return Attempt{}, fmt.Errorf("finding the attempt: %w", err)
+		return Attempt{}, err
+	}
+	return v.read(ctx, id)
+}
+
+// idAt returns the id of the attempt that a key of the store leads to.
+func (v *Service) idAt(ctx context.Context, key string) (string, error) {
+	id, found, err := v.store.Get(ctx, key)
+	if err != nil {
+		return "", fmt.Errorf("finding the attempt: %w", err)
 	}
 	if !found {
-		return Attempt{}, ErrNotFound
+		return "", ErrNotFound
 	}
-	return v.read(ctx, string(id))
+	return string(id), nil
 }
 
 // Answer applies what the person who scanned chose, and says whether it changed

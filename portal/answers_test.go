@@ -144,7 +144,7 @@ func TestHealthIsNotAFlood(t *testing.T) {
 func TestConfirmLimitCountsGuesses(t *testing.T) {
 	t.Parallel()
 	o := newOutage(t, login.ConfirmTap)
-	o.limits.confirms = newLimiter(Rate{Count: 3, Per: time.Hour})
+	o.limits.confirms = newGuesses(Rate{Count: 3, Per: time.Hour})
 	_, scene := o.begin()
 	w, _ := o.push(scene)
 	_, link, _ := strings.Cut(w.Body.String(), outageOrigin)

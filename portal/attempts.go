@@ -11,8 +11,11 @@ import (
 	"net/netip"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddy-wechat/caddy-wechat/login"
 	"github.com/caddy-wechat/caddy-wechat/session"
+	"github.com/caddy-wechat/caddy-wechat/store"
 	"github.com/caddy-wechat/caddy-wechat/user"
 	"github.com/caddy-wechat/caddy-wechat/wechat"
 )
@@ -68,7 +71,7 @@ func (p *Portal) asset(w http.ResponseWriter, r *http.Request) {
 // beginAttempt is POST attempts.
 func (p *Portal) beginAttempt(w http.ResponseWriter, r *http.Request) {
 	addr := p.ClientAddr(r)
-	if wait := p.limits.attempts.take(addr, p.Now()); wait > 0 {
+	if wait := p.limits.begin(addr, p.Now()); wait > 0 {
 		p.Count("attempt", "", "limited")
 		setRetryAfter(w, wait)
 		writeError(w, http.StatusTooManyRequests, "too_many_attempts", "too many sign-in attempts from this address: wait and try again")
@@ -91,7 +94,11 @@ func (p *Portal) beginAttempt(w http.ResponseWriter, r *http.Request) {
 		Client:   login.Client{Browser: describeUserAgent(r.UserAgent()), Address: addressText(addr)},
 		Browser:  p.cookies.bind(w, credentialsOf(r).browser),
 		OnPhone:  req.Phone,
+		Quiet:    p.limits.quiet.take(addr, p.Now()) == 0,
 	})
+	if shown.Trouble != nil {
+		p.warnRefusal(offer.AppID, "WeChat makes no link to the mini program: phones are shown its code; where it can have no links, write links off", shown.Trouble)
+	}
 	if err != nil {
 		p.attemptFailed(w, r, offer, err)
 		return
@@ -123,6 +130,14 @@ func (p *Portal) attemptFailed(w http.ResponseWriter, r *http.Request, o Offer, 
 	if r.Context().Err() != nil {
 		return
 	}
+	if errors.Is(err, login.ErrNoCode) {
+		p.noCode(w, o, err)
+		return
+	}
+	if over, ok := errors.AsType[*login.OverBudgetError](err); ok {
+		p.overBudget(w, o, over)
+		return
+	}
 	_, refused := errors.AsType[*wechat.Error](err)
 	if !refused && !errors.Is(err, wechat.ErrUnavailable) {
 		p.Count("attempt", o.AppID, "store_failed")
@@ -136,6 +151,19 @@ func (p *Portal) attemptFailed(w http.ResponseWriter, r *http.Request, o Offer, 
 	p.Count("attempt", o.AppID, "wechat_failed")
 	setRetryAfter(w, cmp.Or(wechat.RetryAfter(err), retryWeChat))
 	writeError(w, http.StatusServiceUnavailable, "wechat_unavailable", "WeChat does not answer for this method right now: try another, or again shortly")
+}
+
+// overBudget tells the visitor to take another way, and the operator why: WeChat is
+// not asked, so that its quota lasts. The method stays where it is on the page,
+// since there is a rest for networks from which few come.
+func (p *Portal) overBudget(w http.ResponseWriter, o Offer, err *login.OverBudgetError) {
+	p.warnings.do("budget "+o.AppID+err.Name, func() {
+		p.Log.Error("too many visitors want to sign in by "+o.Method, zap.String("account", o.AppID), zap.Error(err),
+			zap.String("cure", "find in the access log who begins so many attempts, and lower limit attempts; raise limit "+err.Name+" where the account's quota allows"))
+	})
+	p.Count("attempt", o.AppID, "over_budget")
+	setRetryAfter(w, err.Wait)
+	writeError(w, http.StatusServiceUnavailable, "wechat_unavailable", "too many want to sign in by this method right now: try another, or again later")
 }
 
 // showAttempt is GET attempts/{id}, which with wait holds the answer until the
@@ -218,10 +246,9 @@ func (p *Portal) cancelAttempt(w http.ResponseWriter, r *http.Request) {
 // are here at the same time one is served; the others learn what has become of it.
 func (p *Portal) openSession(w http.ResponseWriter, r *http.Request) {
 	served := false
-	_, _, _ = p.opening.Do(r.PathValue("id")+credentialsOf(r).browser, func() (any, error) { //nolint:dogsled // the answer is written
+	_, failed, _ := p.opening.Do(r.PathValue("id")+credentialsOf(r).browser, func() (any, error) {
 		served = true
-		p.openOne(w, r)
-		return nil, nil //nolint:nilnil // see above
+		return nil, p.openOne(w, r)
 	})
 	if served {
 		return
@@ -230,32 +257,37 @@ func (p *Portal) openSession(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err != nil:
 		p.attemptUnknown(w, r, err)
-	case a.State == login.Confirmed: // the other has failed
-		p.unavailable(w, r, errNoPatience)
+	case a.State == login.Confirmed && errors.Is(failed, store.ErrUnavailable):
+		p.unavailable(w, r, failed)
+	case a.State == login.Confirmed: // the other came too early, or has gone away
+		_ = p.openOne(w, r) // it has written the answer
 	default:
 		notConfirmed(w, a)
 	}
 }
 
-func (p *Portal) openOne(w http.ResponseWriter, r *http.Request) {
+// openOne answers the request, and returns why an attempt that is confirmed has
+// brought no session.
+func (p *Portal) openOne(w http.ResponseWriter, r *http.Request) error {
 	a, err := p.attempt(r)
 	if err != nil {
 		p.attemptUnknown(w, r, err)
-		return
+		return err
 	}
 	if a.State != login.Confirmed {
 		notConfirmed(w, a)
-		return
+		return login.ErrState
 	}
 	s, err := p.enter(r, a)
 	if err != nil {
 		p.notEntered(w, r, err)
-		return
+		return err
 	}
 	p.cookies.setSession(w, s.cookie, s.ExpiresAt)
 	writeJSON(w, http.StatusOK, struct {
 		Redirect string `json:"redirect"`
 	}{a.ReturnTo})
+	return nil
 }
 
 // notEntered says why a confirmed attempt brings no session.

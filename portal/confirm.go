@@ -4,6 +4,7 @@
 package portal
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -16,18 +17,17 @@ import (
 
 // confirmPage is GET confirm/{token}: what the person who scanned is asked.
 func (p *Portal) confirmPage(w http.ResponseWriter, r *http.Request) {
-	if p.confirmLimited(w, r) {
-		return
-	}
 	a, err := p.linkedAttempt(r)
 	if err != nil {
 		p.linkUnknown(w, r, err)
 		return
 	}
 	if a.State == login.Scanned {
-		if p.proven(w, r, a) {
-			p.showConfirm(w, r, http.StatusOK, a)
+		if !p.proven(r, a) {
+			p.askProof(w, r, a)
+			return
 		}
+		p.showConfirm(w, r, http.StatusOK, a)
 		return
 	}
 	p.showOutcome(w, r, http.StatusOK, a)
@@ -35,9 +35,6 @@ func (p *Portal) confirmPage(w http.ResponseWriter, r *http.Request) {
 
 // confirm is POST confirm/{token}: the answer.
 func (p *Portal) confirm(w http.ResponseWriter, r *http.Request) {
-	if p.confirmLimited(w, r) {
-		return
-	}
 	choice := ""
 	if readForm(w, r) == nil { // half a form is no answer
 		choice = r.PostFormValue("choice")
@@ -51,11 +48,10 @@ func (p *Portal) confirm(w http.ResponseWriter, r *http.Request) {
 		p.linkUnknown(w, r, err)
 		return
 	}
-	if a.State == login.Scanned && !p.proven(w, r, a) {
-		return
-	}
-	a, changed, err := p.Login.Answer(r.Context(), a.Token, choice, login.Person{})
+	a, changed, err := p.answerLink(r, a, choice)
 	switch {
+	case errors.Is(err, login.ErrUnproven):
+		p.askProof(w, r, a)
 	case err != nil:
 		p.linkUnknown(w, r, err)
 	case a.State == login.Scanned: // no answer at all
@@ -71,17 +67,19 @@ func (p *Portal) confirm(w http.ResponseWriter, r *http.Request) {
 // linkedAttempt returns the attempt of the link that the person who scanned got in
 // the chat. A ticket of a mini program is no such link.
 func (p *Portal) linkedAttempt(r *http.Request) (login.Attempt, error) {
-	a, err := p.Login.ByToken(r.Context(), r.PathValue("token"))
-	if err == nil && a.Method == login.MiniQR {
-		return login.Attempt{}, login.ErrNotFound
-	}
-	return a, err
+	return p.limits.confirms.find(r.Context(), p.ClientAddr(r), p.Now(), func(ctx context.Context) (login.Attempt, error) {
+		a, err := p.Login.ByToken(ctx, r.PathValue("token"))
+		if err == nil && a.Method == login.MiniQR {
+			return login.Attempt{}, login.ErrNotFound
+		}
+		return a, err
+	})
 }
 
 // disown ends the session of an attempt, also where a store that is full does not
 // take the answer.
 func (p *Portal) disown(r *http.Request, a login.Attempt) (login.Attempt, error) {
-	answered, _, err := p.Login.Answer(r.Context(), a.Token, login.ChoiceRevoke, login.Person{})
+	answered, _, err := p.anySite.Answer(r.Context(), a.Token, login.ChoiceRevoke, login.Person{})
 	if err == nil {
 		a = answered
 	}
@@ -104,10 +102,15 @@ func (p *Portal) revokeAttempt(w http.ResponseWriter, r *http.Request) {
 		p.linkUnknown(w, r, err)
 		return
 	}
+	p.noteDisowned(r, a)
+	p.pages.Notice(w, r, http.StatusOK, page.Revoked)
+}
+
+// noteDisowned takes note of "that was not me".
+func (p *Portal) noteDisowned(r *http.Request, a login.Attempt) {
 	p.Log.Warn("sign-in disowned on the phone", zap.String("account", a.AppID), zap.String("openid", maskOpenID(a.OpenID)),
 		zap.String("browser_ip", a.Client.Address), zap.Stringer("client_ip", p.ClientAddr(r)))
 	p.Count("attempt", a.AppID, "disowned")
-	p.pages.Notice(w, r, http.StatusOK, page.Revoked)
 }
 
 func (p *Portal) showConfirm(w http.ResponseWriter, r *http.Request, status int, a login.Attempt) {
@@ -121,12 +124,18 @@ func confirmOf(a login.Attempt, mode string) page.Confirm {
 	}
 }
 
+// hostOf is the host of a URL with its port, and hostnameOf without.
 func hostOf(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {
 		return ""
 	}
 	return u.Host
+}
+
+func hostnameOf(address string) string {
+	host := url.URL{Host: hostOf(address)}
+	return host.Hostname()
 }
 
 // showOutcome says what became of an attempt that is not to be answered any more.
@@ -146,21 +155,14 @@ func (p *Portal) showOutcome(w http.ResponseWriter, r *http.Request, status int,
 	}
 }
 
-// confirmLimited turns away who has guessed at too many links. Those that lead
-// somewhere are not counted: a whole town may share one address.
-func (p *Portal) confirmLimited(w http.ResponseWriter, r *http.Request) bool {
-	wait := p.limits.confirms.spent(p.ClientAddr(r), p.Now())
-	if wait <= 0 {
-		return false
-	}
-	setRetryAfter(w, wait)
-	p.pages.Notice(w, r, http.StatusTooManyRequests, page.TooMany)
-	return true
-}
-
+// linkUnknown answers for a link that leads nowhere, or might.
 func (p *Portal) linkUnknown(w http.ResponseWriter, r *http.Request, err error) {
+	if limited, ok := errors.AsType[limitedError](err); ok {
+		setRetryAfter(w, limited.wait)
+		p.pages.Notice(w, r, http.StatusTooManyRequests, page.TooMany)
+		return
+	}
 	if errors.Is(err, login.ErrNotFound) {
-		p.limits.confirms.take(p.ClientAddr(r), p.Now())
 		p.pages.Notice(w, r, http.StatusNotFound, page.LinkUnknown)
 		return
 	}

@@ -54,7 +54,7 @@ func (p *Portal) enter(r *http.Request, a login.Attempt) (entered, error) {
 	}
 	s, cookie, err := p.Sessions.Issue(r.Context(), session.Session{
 		ID: id, UserID: u.ID, Method: a.Method, AppID: a.AppID, OpenID: a.OpenID,
-		IP: a.Client.Address, UserAgent: truncate(r.UserAgent(), maxUserAgent),
+		Site: hostnameOf(a.Portal), IP: a.Client.Address, UserAgent: truncate(r.UserAgent(), maxUserAgent),
 	})
 	if err != nil {
 		return entered{}, err

@@ -145,6 +145,9 @@ func (p *Portal) identify(ctx context.Context, c credentials) (*Principal, error
 		if err != nil {
 			return nil, err
 		}
+		if !p.ours(s) {
+			continue
+		}
 		u, err := p.Users.Get(ctx, s.UserID)
 		if errors.Is(err, user.ErrNotFound) {
 			continue
@@ -152,6 +155,17 @@ func (p *Portal) identify(ctx context.Context, c credentials) (*Principal, error
 		return &Principal{Session: s, User: u}, err
 	}
 	return nil, session.ErrInvalid
+}
+
+// ours says whether a session is good here: it began at this site, at any of its
+// hosts, or the sites share one login. Ports do not count, as they do not to a
+// browser that sends cookies.
+func (p *Portal) ours(s *session.Session) bool {
+	if s.Site == "" || p.CookieDomain != "" {
+		return true
+	}
+	_, ok := p.hosts[s.Site]
+	return ok
 }
 
 // askToSignIn answers a request without a session: a person gets the login page
@@ -194,17 +208,23 @@ func (p *Portal) turnAway(w http.ResponseWriter, r *http.Request, why user.Admis
 
 // unavailable answers while it cannot be known who a request comes from.
 func (p *Portal) unavailable(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() == nil {
-		p.warnings.do("store", func() {
-			p.Log.Error("store unavailable; signed-in users may be refused until it is back", zap.Error(err))
-		})
-	}
+	p.warnOutage(r, err)
 	setRetryAfter(w, retryOutage)
 	if isNavigation(r) || isForm(r) {
 		p.pages.Notice(w, r, http.StatusServiceUnavailable, page.Unavailable)
 		return
 	}
 	writeError(w, http.StatusServiceUnavailable, "store_unavailable", "the gateway cannot check sessions right now: try again shortly")
+}
+
+// warnOutage tells the operator, once in a while, that the store fails.
+func (p *Portal) warnOutage(r *http.Request, err error) {
+	if r.Context().Err() != nil { // the visitor has gone, or the time is up
+		return
+	}
+	p.warnings.do("store", func() {
+		p.Log.Error("store unavailable; signed-in users may be refused until it is back", zap.Error(err))
+	})
 }
 
 // isForm says whether the request is a form that a person has sent.

@@ -6,7 +6,9 @@ package portal
 import (
 	"context"
 	"errors"
+	"mime"
 	"net/http"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -36,18 +38,27 @@ func (p *Portal) miniScan(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	appID := r.PathValue("app_id")
-	who, err := mini.Session(r.Context(), req.Code)
+	a, ok := p.miniFind(w, r, func(ctx context.Context) (login.Attempt, error) { return p.anySite.ByScene(ctx, appID, req.Scene) })
+	if !ok {
+		return
+	}
+	if a.State == login.Expired { // for everybody, whoever asks
+		p.miniOver(w, a)
+		return
+	}
+	var who login.Person
+	err := p.miniAsk(r, a, func(ctx context.Context) (err error) {
+		who, err = mini.Session(ctx, req.Code)
+		return err
+	})
 	if err != nil {
 		p.miniFailed(w, r, appID, err)
 		return
 	}
-	a, err := p.Login.Scan(r.Context(), appID, req.Scene, who)
+	a, err = p.anySite.Scan(r.Context(), appID, req.Scene, who)
 	switch {
-	case errors.Is(err, login.ErrNotFound):
-		p.limits.confirms.take(p.ClientAddr(r), p.Now())
-		writeError(w, http.StatusNotFound, "attempt_not_found", "no sign-in shows this code any more: scan the one on the page again")
 	case err != nil:
-		p.unavailable(w, r, err)
+		p.miniUnknown(w, r, err)
 	case a.OpenID != "" && a.OpenID != who.OpenID:
 		writeError(w, http.StatusConflict, "taken", "somebody else has scanned this code: get a new one on the page")
 	case a.State != login.Scanned:
@@ -103,8 +114,11 @@ func (p *Portal) miniConfirm(w http.ResponseWriter, r *http.Request) {
 	}
 	more := login.Person{Name: wechat.CleanNickname(req.Nickname)}
 	if req.PhoneCode != "" && a.Accepts(choice) { // each call costs money
-		var err error
-		if more.Phone, err = mini.PhoneNumber(r.Context(), req.PhoneCode); err != nil {
+		err := p.miniAsk(r, a, func(ctx context.Context) (err error) {
+			more.Phone, err = mini.PhoneNumber(ctx, req.PhoneCode)
+			return err
+		})
+		if err != nil {
 			p.miniFailed(w, r, a.AppID, err)
 			return
 		}
@@ -112,7 +126,8 @@ func (p *Portal) miniConfirm(w http.ResponseWriter, r *http.Request) {
 	p.miniAnswer(w, r, a, choice, more)
 }
 
-// miniCancel is POST mini/{app_id}/cancel: the person refuses.
+// miniCancel is POST mini/{app_id}/cancel: the person refuses, or says "that was not
+// me" after the fact, which ends the session that came of it.
 func (p *Portal) miniCancel(w http.ResponseWriter, r *http.Request) {
 	var req struct {
 		Ticket string `json:"ticket"`
@@ -120,16 +135,29 @@ func (p *Portal) miniCancel(w http.ResponseWriter, r *http.Request) {
 	if _, ok := p.miniRequest(w, r, &req); !ok {
 		return
 	}
-	if a, ok := p.miniAttempt(w, r, req.Ticket); ok {
-		p.miniAnswer(w, r, a, login.ChoiceCancel, login.Person{})
+	before, ok := p.miniAttempt(w, r, req.Ticket)
+	if !ok {
+		return
 	}
+	a, err := p.disown(r, before)
+	if err != nil {
+		p.miniUnknown(w, r, err)
+		return
+	}
+	switch {
+	case before.State == login.Scanned && a.State == login.Cancelled:
+		p.answered(r, a)
+	case before.State != a.State || before.Disowned != a.Disowned:
+		p.noteDisowned(r, a)
+	}
+	p.miniDone(w, a)
 }
 
 func (p *Portal) miniAnswer(w http.ResponseWriter, r *http.Request, a login.Attempt, choice string, more login.Person) {
-	a, changed, err := p.Login.Answer(r.Context(), a.Token, choice, more)
+	a, changed, err := p.anySite.Answer(r.Context(), a.Token, choice, more)
 	switch {
 	case err != nil:
-		p.miniTicketUnknown(w, r, err)
+		p.miniUnknown(w, r, err)
 		return
 	case a.State == login.Scanned:
 		writeError(w, http.StatusBadRequest, "bad_choice", "choose the number that the page shows")
@@ -137,11 +165,17 @@ func (p *Portal) miniAnswer(w http.ResponseWriter, r *http.Request, a login.Atte
 	case changed:
 		p.answered(r, a)
 	}
-	// A repeated answer is no mistake of the person's.
+	p.miniDone(w, a)
+}
+
+// miniDone says what became of an attempt by an answer. A repeated answer is no
+// mistake of the person's.
+func (p *Portal) miniDone(w http.ResponseWriter, a login.Attempt) {
 	if a.State == login.Confirmed || a.State == login.Consumed || a.State == login.Cancelled && a.Reason == login.ReasonPhone {
 		writeJSON(w, http.StatusOK, struct {
-			State login.State `json:"state"`
-		}{a.State})
+			State    login.State `json:"state"`
+			Disowned bool        `json:"disowned,omitempty"`
+		}{a.State, a.Disowned})
 		return
 	}
 	p.miniOver(w, a)
@@ -162,62 +196,100 @@ func (p *Portal) miniOver(w http.ResponseWriter, a login.Attempt) {
 // miniRequest reads a request of the mini program into body, and answers it itself
 // where that cannot be.
 func (p *Portal) miniRequest(w http.ResponseWriter, r *http.Request, body any) (MiniProgram, bool) {
-	if wait := p.limits.confirms.spent(p.ClientAddr(r), p.Now()); wait > 0 {
-		setRetryAfter(w, wait)
-		writeError(w, http.StatusTooManyRequests, "too_many_requests", "too many wrong codes from this address: wait and try again")
-		return nil, false
-	}
 	mini := p.Accounts[r.PathValue("app_id")].Mini
-	if mini == nil {
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	switch {
+	case mini == nil:
 		writeError(w, http.StatusNotFound, "unknown_account", "this site has no mini program of that app id")
-		return nil, false
-	}
-	if err := readJSON(w, r, body); err != nil {
+	case !fromMini(r):
+		writeError(w, http.StatusForbidden, "cross_origin", "this endpoint is for the mini program: a page of another site may not call it")
+	case kind != "application/json":
+		writeError(w, http.StatusUnsupportedMediaType, "unsupported_media_type", "send the body as application/json, as wx.request does unless told otherwise")
+	case readJSON(w, r, body) != nil:
 		writeError(w, http.StatusBadRequest, "bad_request", "the body must be a small JSON object")
-		return nil, false
+	default:
+		return mini, true
 	}
-	return mini, true
+	return nil, false
+}
+
+// fromMini says whether a request can be one of wx.request, and not one that a page
+// elsewhere makes a visitor's browser send. WeChat on a phone sends no Sec-Fetch-Site;
+// on a computer it is built on a browser that sends cross-site, with the Referer that
+// wx.request has and no page can set:
+// https://developers.weixin.qq.com/miniprogram/dev/framework/ability/network.html
+func fromMini(r *http.Request) bool {
+	if strings.HasPrefix(r.Referer(), "https://servicewechat.com/"+r.PathValue("app_id")+"/") {
+		return true
+	}
+	for _, site := range r.Header["Sec-Fetch-Site"] {
+		if site != "same-origin" && site != "none" {
+			return false
+		}
+	}
+	return true
+}
+
+// miniFind looks an attempt up, and answers the request itself where there is none.
+func (p *Portal) miniFind(w http.ResponseWriter, r *http.Request, look func(context.Context) (login.Attempt, error)) (login.Attempt, bool) {
+	a, err := p.mini.find(r.Context(), p.ClientAddr(r), p.Now(), look)
+	if err != nil {
+		p.miniUnknown(w, r, err)
+	}
+	return a, err == nil
+}
+
+// miniAsk has WeChat be asked about a code that came for an attempt.
+func (p *Portal) miniAsk(r *http.Request, a login.Attempt, call func(context.Context) error) error {
+	return p.mini.ask(r.Context(), a.ID, p.ClientAddr(r), p.Now(), call)
+}
+
+func miniLimited(w http.ResponseWriter, wait time.Duration) {
+	setRetryAfter(w, wait)
+	writeError(w, http.StatusTooManyRequests, "too_many_requests", "too many wrong codes from this address: wait and try again")
 }
 
 // miniAttempt returns the attempt of a ticket of this mini program.
 func (p *Portal) miniAttempt(w http.ResponseWriter, r *http.Request, ticket string) (login.Attempt, bool) {
-	a, err := p.Login.ByToken(r.Context(), ticket)
-	if err == nil && (a.Method != login.MiniQR || a.AppID != r.PathValue("app_id")) {
-		err = login.ErrNotFound
-	}
-	if err != nil {
-		p.miniTicketUnknown(w, r, err)
-		return login.Attempt{}, false
-	}
-	return a, true
+	return p.miniFind(w, r, func(ctx context.Context) (login.Attempt, error) {
+		a, err := p.anySite.ByToken(ctx, ticket)
+		if err == nil && (a.Method != login.MiniQR || a.AppID != r.PathValue("app_id")) {
+			return login.Attempt{}, login.ErrNotFound
+		}
+		return a, err
+	})
 }
 
-func (p *Portal) miniTicketUnknown(w http.ResponseWriter, r *http.Request, err error) {
-	if !errors.Is(err, login.ErrNotFound) {
-		p.unavailable(w, r, err)
+func (p *Portal) miniUnknown(w http.ResponseWriter, r *http.Request, err error) {
+	if limited, ok := errors.AsType[limitedError](err); ok {
+		miniLimited(w, limited.wait)
 		return
 	}
-	p.limits.confirms.take(p.ClientAddr(r), p.Now())
-	writeError(w, http.StatusNotFound, "attempt_not_found", "there is no such sign-in any more: scan the code on the page again")
+	if errors.Is(err, login.ErrNotFound) {
+		writeError(w, http.StatusNotFound, "attempt_not_found", "there is no such sign-in any more: scan the code on the page again")
+		return
+	}
+	p.unavailable(w, r, err)
 }
 
 // miniFailed says that WeChat does not take a code, or that it cannot be reached.
 func (p *Portal) miniFailed(w http.ResponseWriter, r *http.Request, appID string, err error) {
-	if r.Context().Err() != nil {
-		return
-	}
-	if errors.Is(err, wechat.ErrInvalidCode) {
-		p.limits.confirms.take(p.ClientAddr(r), p.Now())
+	limited, isLimited := errors.AsType[limitedError](err)
+	switch {
+	case r.Context().Err() != nil:
+	case isLimited:
+		miniLimited(w, limited.wait)
+	case errors.Is(err, errTooManyTries):
+		writeError(w, http.StatusTooManyRequests, "too_many_tries", "too many wrong codes for this sign-in: get a new one on the page")
+	case errors.Is(err, wechat.ErrInvalidCode):
 		writeError(w, http.StatusForbidden, "bad_code", "WeChat does not know this code, or it was used before: open the page anew")
-		return
-	}
-	if errors.Is(err, wechat.ErrUserBlocked) {
+	case errors.Is(err, wechat.ErrUserBlocked):
 		writeError(w, http.StatusForbidden, "blocked", "WeChat holds this person back: the person finds out why in WeChat")
-		return
+	default:
+		p.warnRefusal(appID, "WeChat does not say who uses the mini program", err)
+		setRetryAfter(w, retryWeChat)
+		writeError(w, http.StatusServiceUnavailable, "wechat_unavailable", "WeChat does not answer right now: try again shortly")
 	}
-	p.warnRefusal(appID, "WeChat does not say who uses the mini program", err)
-	setRetryAfter(w, retryWeChat)
-	writeError(w, http.StatusServiceUnavailable, "wechat_unavailable", "WeChat does not answer right now: try again shortly")
 }
 
 // answered takes note of an answer on the phone.

@@ -9,10 +9,7 @@ import (
 	"net/http"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/caddy-wechat/caddy-wechat/login"
-	"github.com/caddy-wechat/caddy-wechat/portal/page"
 	"github.com/caddy-wechat/caddy-wechat/session"
 	"github.com/caddy-wechat/caddy-wechat/user"
 	"github.com/caddy-wechat/caddy-wechat/wechat"
@@ -25,7 +22,8 @@ const (
 	// exchangeBudget is the part of it that WeChat may take, which leaves time to
 	// take note of what came of it.
 	exchangeBudget = 5 * time.Second
-	// callbackWait is how long the second call waits for the first.
+	// callbackWait is how long the second call waits for the first to learn who
+	// has authorized.
 	callbackWait = 6 * time.Second
 	// issueWait is how long it waits for the session that the first one makes of
 	// the attempt, asking for it every issueTick: nobody announces it.
@@ -42,8 +40,8 @@ type OAuth interface {
 }
 
 // oauthCallback is GET oauth/callback: WeChat's page leads back here, with a code
-// where the person has agreed. It always answers with a page or a clean URL: code
-// and state stay in no history.
+// where the person has agreed. Whatever comes of it, the answer leads on to an
+// address without code and state, so that they stay in no address bar or history.
 func (p *Portal) oauthCallback(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), callbackBudget)
 	defer cancel()
@@ -52,7 +50,7 @@ func (p *Portal) oauthCallback(w http.ResponseWriter, r *http.Request) {
 	state := query.Get("state")
 	code, err := wechat.ParseCallback(query)
 	if err != nil && !errors.Is(err, wechat.ErrRefused) {
-		p.pages.Notice(w, r, http.StatusBadRequest, page.AuthFailed)
+		p.end(w, r, endMalformed, "")
 		return
 	}
 	if isProofState(state) {
@@ -61,10 +59,8 @@ func (p *Portal) oauthCallback(w http.ResponseWriter, r *http.Request) {
 	}
 	a, err := p.Login.ByState(ctx, state, credentialsOf(r).browser)
 	switch {
-	case errors.Is(err, login.ErrNotFound):
-		p.pages.Notice(w, r, http.StatusNotFound, page.OtherBrowser)
 	case err != nil:
-		p.unavailable(w, r, err)
+		p.endUnknown(w, r, endOtherBrowser, err)
 	case a.State == login.Pending && code == "":
 		p.authorizationRefused(w, r, a)
 	default:
@@ -75,11 +71,11 @@ func (p *Portal) oauthCallback(w http.ResponseWriter, r *http.Request) {
 // authorizationRefused answers a person who has said no to WeChat.
 func (p *Portal) authorizationRefused(w http.ResponseWriter, r *http.Request, a login.Attempt) {
 	if err := p.Login.Refuse(r.Context(), a.ID, login.ReasonPhone); err != nil {
-		p.unavailable(w, r, err)
+		p.endOutage(w, r, err, a.ReturnTo)
 		return
 	}
 	p.Count("attempt", a.AppID, string(login.Cancelled))
-	p.pages.Notice(w, r, http.StatusForbidden, page.AuthRefused)
+	p.end(w, r, endRefused, a.ReturnTo)
 }
 
 // authorize signs the browser in as the person whom WeChat names. Of several
@@ -87,7 +83,7 @@ func (p *Portal) authorizationRefused(w http.ResponseWriter, r *http.Request, a 
 func (p *Portal) authorize(w http.ResponseWriter, r *http.Request, a login.Attempt, code string) {
 	claimed, err := p.Login.Claim(r.Context(), a.ID)
 	if err != nil {
-		p.unavailable(w, r, err)
+		p.endOutage(w, r, err, a.ReturnTo)
 		return
 	}
 	if !claimed {
@@ -104,14 +100,20 @@ func (p *Portal) authorize(w http.ResponseWriter, r *http.Request, a login.Attem
 		p.entryFailed(w, r, a, err)
 		return
 	}
-	a = authorized
-	s, err := p.enter(r, a)
+	p.finish(w, r, authorized)
+}
+
+// finish gives the browser the session of a confirmed attempt. The calls that are
+// here at the same time share it: all are of the browser that began.
+func (p *Portal) finish(w http.ResponseWriter, r *http.Request, a login.Attempt) {
+	v, err, _ := p.opening.Do("callback:"+a.ID, func() (any, error) { return p.enter(r, a) })
 	if err != nil {
 		p.entryFailed(w, r, a, err)
 		return
 	}
+	s, _ := v.(entered)
 	p.cookies.setSession(w, s.cookie, s.ExpiresAt)
-	p.leadBack(w, r, a)
+	seeOther(w, r, a.ReturnTo) // localPath has judged it
 }
 
 func (p *Portal) exchange(ctx context.Context, appID, code string) (login.Person, error) {
@@ -126,9 +128,9 @@ func (p *Portal) exchange(ctx context.Context, appID, code string) (login.Person
 
 // exchangeFailed ends an attempt for which WeChat has named nobody.
 func (p *Portal) exchangeFailed(w http.ResponseWriter, r *http.Request, a login.Attempt, err error) {
-	reason, status, notice := login.ReasonExchange, http.StatusBadGateway, page.AuthFailed
+	reason, why := login.ReasonExchange, endExchange
 	if errors.Is(err, wechat.ErrVirtualUser) {
-		reason, status, notice = login.ReasonVirtual, http.StatusForbidden, page.VirtualUser
+		reason, why = login.ReasonVirtual, endVirtual
 	} else {
 		if refusal, ok := errors.AsType[*wechat.Error](err); ok && refusal.Permanent() { // which no visitor can cause
 			p.troubles.add(Offer{Method: a.Method, AppID: a.AppID}, p.Now())
@@ -136,51 +138,55 @@ func (p *Portal) exchangeFailed(w http.ResponseWriter, r *http.Request, a login.
 		p.warnRefusal(a.AppID, "WeChat does not say who has authorized", err)
 	}
 	if err := p.Login.Refuse(r.Context(), a.ID, reason); err != nil {
-		p.unavailable(w, r, err)
+		p.endOutage(w, r, err, a.ReturnTo)
 		return
 	}
 	p.Count("attempt", a.AppID, reason)
-	p.pages.Notice(w, r, status, notice)
+	p.end(w, r, why, a.ReturnTo)
 }
 
 // authorizedBefore answers a further call with the same state: WeChat's browser
 // may call twice, and people go back.
 func (p *Portal) authorizedBefore(w http.ResponseWriter, r *http.Request, a login.Attempt) {
-	a, err := p.awaitEnd(r, a)
+	a, err := p.awaitPerson(r, a)
 	if err != nil {
-		p.unavailable(w, r, err)
+		p.endOutage(w, r, err, a.ReturnTo)
 		return
 	}
 	switch {
+	case a.State == login.Confirmed: // the first call is at this, too, or has died
+		p.finish(w, r, a)
 	case a.State == login.Consumed:
 		// The first answer, with the session, may never have arrived.
 		if s, err := p.reissue(r.Context(), a.SessionID); err == nil {
 			p.cookies.setSession(w, s.cookie, s.ExpiresAt)
 		}
-		p.leadBack(w, r, a)
+		seeOther(w, r, a.ReturnTo)
 	case a.State == login.Cancelled && a.Reason == login.ReasonPhone:
-		p.pages.Notice(w, r, http.StatusForbidden, page.AuthRefused)
+		p.end(w, r, endRefused, a.ReturnTo)
 	case a.State == login.Denied && a.Reason == login.ReasonVirtual:
-		p.pages.Notice(w, r, http.StatusForbidden, page.VirtualUser)
+		p.end(w, r, endVirtual, a.ReturnTo)
 	case a.State == login.Denied && a.Reason != login.ReasonExchange:
-		p.denied(w, r, a.Reason)
+		p.denied(w, r, a, a.Reason)
 	default:
-		p.pages.Notice(w, r, http.StatusGone, page.AuthFailed)
+		p.end(w, r, endOver, a.ReturnTo)
 	}
 }
 
-// awaitEnd returns the attempt when another call is done with it.
-func (p *Portal) awaitEnd(r *http.Request, a login.Attempt) (login.Attempt, error) {
+// awaitPerson returns the attempt when another call has learnt who has authorized,
+// or that nobody has.
+func (p *Portal) awaitPerson(r *http.Request, a login.Attempt) (login.Attempt, error) {
 	changed, stop := p.Login.Watch(a.ID)
 	defer stop()
 	late := time.NewTimer(callbackWait)
 	defer late.Stop()
 	for {
-		var err error
-		if a, err = p.Login.Get(r.Context(), a.ID, credentialsOf(r).browser); err != nil {
+		now, err := p.Login.Get(r.Context(), a.ID, credentialsOf(r).browser)
+		if err != nil {
 			return a, err
 		}
-		if a.State.Final() {
+		a = now
+		if a.State.Final() || a.State == login.Confirmed {
 			return a, nil
 		}
 		select {
@@ -210,45 +216,27 @@ func (p *Portal) reissue(ctx context.Context, id string) (entered, error) {
 	}
 }
 
-// leadBack sends the browser to the page it first asked for.
-func (p *Portal) leadBack(w http.ResponseWriter, r *http.Request, a login.Attempt) {
-	w.Header().Set("Cache-Control", "no-store")
-	http.Redirect(w, r, a.ReturnTo, http.StatusSeeOther) // localPath has judged it
-}
-
 // entryFailed shows why a person whom WeChat has named gets no session.
 func (p *Portal) entryFailed(w http.ResponseWriter, r *http.Request, a login.Attempt, err error) {
 	if denied, ok := errors.AsType[*user.DeniedError](err); ok {
-		p.denied(w, r, denied.Reason)
+		p.denied(w, r, a, denied.Reason)
 		return
 	}
-	if errors.Is(err, login.ErrState) || errors.Is(err, errDisowned) {
+	switch {
+	case errors.Is(err, login.ErrState), errors.Is(err, errDisowned):
 		p.authorizedBefore(w, r, a)
-		return
+	case errors.Is(err, session.ErrSignedOut):
+		p.end(w, r, endSignedOut, a.ReturnTo)
+	default:
+		p.endOutage(w, r, err, a.ReturnTo)
 	}
-	p.unavailable(w, r, err)
 }
 
-// denied is the page for a person who has proven who he is and may not enter.
-func (p *Portal) denied(w http.ResponseWriter, r *http.Request, reason string) {
-	notice := page.NotAdmitted
+// denied ends the way of a person who has proven who he is and may not enter.
+func (p *Portal) denied(w http.ResponseWriter, r *http.Request, a login.Attempt, reason string) {
+	why := endNotAdmitted
 	if reason == user.ReasonDisabled {
-		notice = page.Disabled
+		why = endDisabled
 	}
-	p.pages.Notice(w, r, http.StatusForbidden, notice)
-}
-
-// warnRefusal tells the operator, once in a while, what WeChat does not do for an
-// account and what to do about it.
-func (p *Portal) warnRefusal(appID, what string, err error) {
-	if refusal, ok := errors.AsType[*wechat.Error](err); ok {
-		p.warnings.do(what+appID+refusal.Meaning(), func() {
-			p.Log.Error(what, zap.String("account", appID), zap.Int("errcode", refusal.Code),
-				zap.String("means", refusal.Meaning()), zap.String("cure", refusal.Cure()), zap.Error(err))
-		})
-		return
-	}
-	p.warnings.do(what+appID, func() {
-		p.Log.Warn(what, zap.String("account", appID), zap.Error(err))
-	})
+	p.end(w, r, why, a.ReturnTo)
 }

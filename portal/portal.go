@@ -59,7 +59,8 @@ type Config struct {
 	Login    *login.Service
 	Sessions *session.Manager
 	Users    *user.Directory
-	// Accounts are those whose pushes are accepted here, by app id.
+	// Accounts are those whose pushes are accepted here, also for what was begun at
+	// other sites, by app id.
 	Accounts map[string]Account
 	// Store keeps the answers to pushes, and is what healthz asks.
 	Store store.Store
@@ -101,8 +102,8 @@ type Account struct {
 
 // Limits are rates for each client address.
 type Limits struct {
-	Attempts Rate // new attempts
-	Confirms Rate // requests of the page behind the link in the chat
+	Attempts Rate // new attempts; a network has more
+	Confirms Rate // links of the chat, and codes of a mini program, that lead nowhere
 	Pushes   Rate // deliveries of WeChat's
 }
 
@@ -114,7 +115,9 @@ type Portal struct {
 	cookies  cookies
 	mux      *http.ServeMux
 	hosts    map[string]string // origin by host name
-	limits   struct{ attempts, confirms, pushes *limiter }
+	limits   limits
+	anySite  *login.Service // as Login, also for attempts begun at other sites
+	mini     *miniLimits
 	warnings *throttle
 	troubles troubles
 	checkup  checkup
@@ -142,22 +145,27 @@ func New(c Config) (*Portal, error) {
 	if err := checkPrefix(c.Prefix); err != nil {
 		return nil, err
 	}
+	portals := make([]string, len(c.Origins))
+	for i, origin := range c.Origins {
+		portals[i] = origin + c.Prefix
+	}
 	p := &Portal{
 		Config:   c,
+		anySite:  c.Login,
 		pages:    page.New(page.Site{Title: c.Title, Prefix: c.Prefix}),
 		cookies:  newCookies(c.Cookie, c.CookieDomain, strings.HasPrefix(c.Origins[0], "https:")),
 		hosts:    hosts,
 		warnings: newThrottle(c.Now),
 		closed:   make(chan struct{}),
 	}
+	p.Login = c.Login.For(portals...)
 	p.Headers = slices.Clone(c.Headers)
 	for i := range p.Headers {
 		p.Headers[i].Name = http.CanonicalHeaderKey(p.Headers[i].Name)
 	}
 	p.scrubber = newScrubber(p.cookies, c.Headers)
-	p.limits.attempts = newLimiter(c.Limits.Attempts)
-	p.limits.confirms = newLimiter(c.Limits.Confirms)
-	p.limits.pushes = newLimiter(c.Limits.Pushes)
+	p.limits = newLimits(c.Limits)
+	p.mini = newMiniLimits(c.Limits.Confirms)
 	p.mux = p.routes()
 	return p, nil
 }
@@ -235,7 +243,8 @@ func (p *Portal) routes() *http.ServeMux {
 	handle("POST", "/logout", p.sameOriginForm(p.logout))
 	handle("GET", "/confirm/{token}", p.confirmPage)
 	handle("POST", "/confirm/{token}", p.sameOriginForm(p.confirm))
-	handle("GET", "/oauth/callback", p.oauthCallback)
+	handle("GET", login.CallbackPath, p.oauthCallback)
+	handle("GET", failedPath+"{reason}", p.oauthFailed)
 	handle("POST", "/mini/{app_id}/scan", p.miniScan)
 	handle("POST", "/mini/{app_id}/confirm", p.miniConfirm)
 	handle("POST", "/mini/{app_id}/cancel", p.miniCancel)

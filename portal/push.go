@@ -77,7 +77,7 @@ func (p *Portal) push(w http.ResponseWriter, r *http.Request) {
 		text = account.Replies.ToFailure()
 		p.Count("push", appID, "failed")
 		p.warnings.do("push", func() {
-			p.Log.Error("cannot handle a push; the person is asked to scan again", zap.String("account", appID), zap.Error(err))
+			p.Log.Error("cannot handle a push; the person is asked to try again", zap.String("account", appID), zap.Error(err))
 		})
 	}
 	body, contentType, err := account.Receiver.TextReply(m, text)
@@ -101,7 +101,7 @@ func (p *Portal) answer(ctx context.Context, appID string, account Account, m *w
 		p.Count("push", appID, "repeated")
 		return string(earlier), nil
 	}
-	text, err := p.handle(ctx, appID, account.Replies, m)
+	text, err := p.handle(ctx, appID, account, m)
 	if err == nil {
 		err = p.Store.Set(ctx, key, []byte(text), answered)
 	}
@@ -113,16 +113,20 @@ func (p *Portal) answer(ctx context.Context, appID string, account Account, m *w
 }
 
 // handle does what a message asks for and returns the reply.
-func (p *Portal) handle(ctx context.Context, appID string, replies login.Replies, m *wechat.Message) (string, error) {
-	who := login.Person{OpenID: m.FromUserName}
+func (p *Portal) handle(ctx context.Context, appID string, account Account, m *wechat.Message) (string, error) {
+	who, replies := login.Person{OpenID: m.FromUserName}, account.Replies
 	if scene, ok := m.Scene(); ok {
 		a, err := p.Login.Scan(ctx, appID, scene, who)
-		return toScan(replies, a, who, err)
+		return toScan(replies, login.OfficialQR, a, who, err)
+	}
+	method := login.OfficialQR
+	if account.ChatCode {
+		method = login.ChatCode
 	}
 	if m.Is("subscribe") {
-		return replies.ToFollower(), nil
+		return replies.ToFollower(method), nil
 	}
-	if m.MsgType != "text" || !p.Accounts[appID].ChatCode {
+	if m.MsgType != "text" || !account.ChatCode {
 		return "", nil
 	}
 	code, ok := login.CodeIn(m.Content)
@@ -130,16 +134,16 @@ func (p *Portal) handle(ctx context.Context, appID string, replies login.Replies
 		return "", nil
 	}
 	a, err := p.Login.SendCode(ctx, appID, code, who)
-	return toScan(replies, a, who, err)
+	return toScan(replies, method, a, who, err)
 }
 
 // toScan is the answer to the person who has scanned a code, or sent one.
-func toScan(replies login.Replies, a login.Attempt, who login.Person, err error) (string, error) {
+func toScan(replies login.Replies, method string, a login.Attempt, who login.Person, err error) (string, error) {
 	switch {
 	case errors.Is(err, login.ErrTooManyTries):
 		return replies.ToGuesser(), nil
 	case errors.Is(err, login.ErrNotFound):
-		return replies.ToUnknownCode(), nil
+		return replies.ToUnknown(method), nil
 	case err != nil:
 		return "", err
 	}

@@ -15,6 +15,10 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/store"
 )
 
+// reissuable is how long after its beginning a session can be given out once more:
+// as long as a browser may try again whose first answer was lost.
+const reissuable = 2 * time.Minute
+
 // cachedCookies bounds how many cookies are remembered as rightly signed. Only
 // those are kept, so garbage cannot push them out.
 const cachedCookies = 50_000
@@ -52,7 +56,7 @@ func NewManager(r *Records, c Config) *Manager {
 // NewID returns the id of a session to be issued.
 func NewID() string { return rand.Text() }
 
-// Issue records a new session with the id (from NewID), user, method and client
+// Issue records a new session with the id (from NewID), user, method, site and client
 // of s, and returns it with the cookie value that names it.
 func (m *Manager) Issue(ctx context.Context, s Session) (Session, string, error) {
 	keys, err := m.config.Keys.load(ctx)
@@ -71,13 +75,16 @@ func (m *Manager) Issue(ctx context.Context, s Session) (Session, string, error)
 	return s, cookie, nil
 }
 
-// Reissue returns a session that lives, and a cookie that names it.
+// Reissue returns a session that has just begun, and a cookie that names it. The
+// error is ErrInvalid where there is none, or it is some minutes old. The store is
+// asked in any case: that the session was revoked may not have been heard of yet.
 func (m *Manager) Reissue(ctx context.Context, id string) (Session, string, error) {
-	l, found, err := m.set.Get(ctx, id, 0)
+	l, found, err := m.set.Reload(ctx, id)
 	if err != nil {
 		return Session{}, "", unavailable(err)
 	}
-	if !found || !m.now().Before(l.ExpiresAt) {
+	now := m.now()
+	if !found || !now.Before(l.ExpiresAt) || now.Sub(l.CreatedAt) >= reissuable {
 		return Session{}, "", ErrInvalid
 	}
 	keys, err := m.config.Keys.load(ctx)

@@ -498,12 +498,12 @@ func TestManager_WarmCheckCostsNoStoreCall(t *testing.T) {
 
 // TestReissue: the answer with the cookie of a new session was lost, and the browser
 // asks again. It gets the same session, which lives no longer for that; one that is
-// over, or never was, is not brought to life.
+// over, revoked, or minutes old, or never was, is given to nobody.
 func TestReissue(t *testing.T) {
 	w := newWorld(t)
 	m, other := w.node(), w.node(keyB)
 	s, cookie := w.issue(m, "u1")
-	w.clock.Advance(time.Hour)
+	w.clock.Advance(reissuable - time.Second)
 	again, reissued, err := other.Reissue(t.Context(), s.ID)
 	if err != nil || again != s || reissued == cookie {
 		t.Fatalf("Reissue = %+v, %v; want %+v", again, err, s)
@@ -516,7 +516,9 @@ func TestReissue(t *testing.T) {
 	}
 	late, _ := w.issue(m, "u1")
 	w.clock.Advance(testTTL)
-	for name, id := range map[string]string{"revoked": s.ID, "over": late.ID, "unknown": NewID(), "empty": ""} {
+	old, _ := w.issue(m, "u1")
+	w.clock.Advance(reissuable)
+	for name, id := range map[string]string{"revoked": s.ID, "over": late.ID, "minutes old": old.ID, "unknown": NewID(), "empty": ""} {
 		if got, cookie, err := m.Reissue(t.Context(), id); !errors.Is(err, ErrInvalid) || cookie != "" || got != (Session{}) {
 			t.Errorf("%s: Reissue = %+v, %q, %v; want ErrInvalid", name, got, cookie, err)
 		}
@@ -525,5 +527,22 @@ func TestReissue(t *testing.T) {
 	w.down.Store(true)
 	if _, cookie, err := w.node().Reissue(t.Context(), live.ID); !errors.Is(err, ErrUnavailable) || cookie != "" {
 		t.Errorf("while the store is down: %q, %v; want ErrUnavailable", cookie, err)
+	}
+}
+
+// TestReissueRevokedUnheard: the person has signed out everywhere by way of another
+// node, and this one, which has the session in memory, has not heard of it yet. It
+// brings the session back for nobody.
+func TestReissueRevokedUnheard(t *testing.T) {
+	w := newWorld(t)
+	m := w.node()
+	s, cookie := w.issue(m, "u1")
+	w.wantValid(m, cookie)
+	if existed, err := w.store.Delete(t.Context(), "session:"+s.ID); !existed || err != nil {
+		t.Fatalf("existed %v, error %v", existed, err)
+	}
+	w.wantValid(m, cookie) // else the test shows nothing
+	if got, cookie, err := m.Reissue(t.Context(), s.ID); !errors.Is(err, ErrInvalid) || cookie != "" {
+		t.Errorf("Reissue = %+v, %q, %v; want ErrInvalid", got, cookie, err)
 	}
 }

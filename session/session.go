@@ -21,6 +21,9 @@ type Session struct {
 	Method string `json:"method"`
 	AppID  string `json:"app_id"`
 	OpenID string `json:"openid"`
+	// Site is the host at which the browser signed in; empty for a session that is
+	// older than this field, and good at every site.
+	Site string `json:"site,omitempty"`
 	// IP and UserAgent are those of the browser when it signed in.
 	IP         string    `json:"ip"`
 	UserAgent  string    `json:"user_agent"`

@@ -60,6 +60,7 @@ var english = texts{
 		SignedOut:   {"Signed out", "You can sign in again at any time."},
 		CrossOrigin: {"Request refused", "The form was sent from another site. Open the link you were given again and answer there."},
 
+		AuthOutage:   {"Sign-in is unavailable for now", "Nobody was signed in. Please begin again shortly."},
 		OtherBrowser: {"Please begin again", "This sign-in was begun in another browser, or too long ago."},
 		AuthRefused:  {"You refused in WeChat", "Nobody was signed in. To sign in, begin again."},
 		AuthFailed:   {"WeChat did not confirm who you are", "Nobody was signed in. Please try again. If it keeps failing, ask the site's operator."},

@@ -23,6 +23,7 @@ const (
 	TooMany                        // too many requests from this address
 	SignedOut                      // the session has ended
 	CrossOrigin                    // the form was sent from another site
+	AuthOutage                     // the store cannot be reached; begin again later
 	OtherBrowser                   // the sign-in was begun in another browser, or too long ago
 	AuthRefused                    // the person has refused in WeChat
 	AuthFailed                     // WeChat did not confirm who the person is
@@ -54,6 +55,7 @@ var noticeLooks = [noticeCount]noticeLook{
 	SignedOut:   {icon: "ok", action: "login"},
 	CrossOrigin: {icon: "stop"},
 
+	AuthOutage:   {icon: "cloud", action: "login"},
 	OtherBrowser: {icon: "clock", action: "login"},
 	AuthRefused:  {icon: "stop", action: "login"},
 	AuthFailed:   {icon: "cloud", action: "login"},
@@ -64,7 +66,8 @@ var noticeLooks = [noticeCount]noticeLook{
 
 // noticeView is what the notice template shows.
 type noticeView struct {
-	Text   message
-	Icon   string
-	Action string
+	Text     message
+	Icon     string
+	Action   string
+	ReturnTo string // for "login"; empty is the site's start
 }

@@ -124,7 +124,13 @@ func (p *Pages) Logout(w http.ResponseWriter, r *http.Request, d Logout) {
 // Notice writes a page that says one thing and what to do about it. For
 // Unavailable and TooMany the caller has set Retry-After.
 func (p *Pages) Notice(w http.ResponseWriter, r *http.Request, status int, kind NoticeKind) {
+	p.Failed(w, r, status, kind, "")
+}
+
+// Failed is Notice for a sign-in that came to nothing. Where the notice offers to
+// sign in, that is in order to open returnTo, a same-origin path.
+func (p *Pages) Failed(w http.ResponseWriter, r *http.Request, status int, kind NoticeKind, returnTo string) {
 	v := p.view(r)
-	v.Notice = noticeView{Text: v.T.Notices[kind], Icon: noticeLooks[kind].icon, Action: noticeLooks[kind].action}
+	v.Notice = noticeView{Text: v.T.Notices[kind], Icon: noticeLooks[kind].icon, Action: noticeLooks[kind].action, ReturnTo: returnTo}
 	p.write(w, r, response{status: status, template: "notice", referrer: noReferrer}, v)
 }

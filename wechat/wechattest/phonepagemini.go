@@ -48,6 +48,7 @@ func (a miniAsk) Asked() string { return a.CreatedAt.In(beijing).Format(time.Dat
 type miniEnd struct {
 	Title, Text string
 	Done, Retry bool
+	Ticket      string // with which the person may still say "that was not me"
 }
 
 var errNoPortal = errors.New("这个小程序没有登录页 this mini program has no login page: set its Portal")
@@ -98,16 +99,17 @@ func (m *MiniPage) confirm(r *http.Request, v *miniView) error {
 		}
 		body["phone_code"] = code
 	}
-	v.End = &miniEnd{Title: "已确认登录 Confirmed", Text: "请回到网页继续。 Go on in the browser.", Done: true}
+	v.End = &miniEnd{Title: "已确认登录 Confirmed", Text: "请回到网页继续。 Go on in the browser.", Done: true, Ticket: body["ticket"]}
 	return m.call(r.Context(), "confirm", body, nil)
 }
 
+// refuse is the answer "that was not me", before the person has confirmed or after.
 func (m *MiniPage) refuse(r *http.Request, v *miniView) error {
 	var now struct{ State string }
 	err := m.call(r.Context(), "cancel", map[string]string{"ticket": r.PostFormValue("ticket")}, &now)
 	v.End = &miniEnd{Title: "已拒绝登录 Refused", Text: "网页没有登录。 Nobody was signed in."}
-	if now.State == "consumed" {
-		v.End = &miniEnd{Title: "登录已完成 Done already", Text: "拒绝之前，这次登录已经完成。 It was done before you refused."}
+	if now.State == "consumed" || r.PostFormValue("refuse") == "after" {
+		v.End = &miniEnd{Title: "已退出登录 Signed out", Text: "网页上的这次登录已经失效。 The browser is not signed in any more."}
 	}
 	return err
 }

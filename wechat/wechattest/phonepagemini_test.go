@@ -77,14 +77,15 @@ func TestMiniOnPhone_Confirm(t *testing.T) {
 	}
 	expect(t, b.page(page), "我的网站", "gateway.example", "Edge · Windows", "203.0.113.9", "2026-04-25 17:24:19",
 		`value="17"`, `value="42"`, `value="93"`, "TICKET", b.s.Phone("小明").PhoneNumber().masked())
-	if g.header.Get("Referer") != "https://servicewechat.com/"+miniApp+"/1/page-frame.html" || g.header.Get("Origin") != "" {
+	if g.header.Get("Referer") != "https://servicewechat.com/"+miniApp+"/1/page-frame.html" || g.header.Get("Origin") != "" ||
+		g.header.Get("Content-Type") != "application/json" || g.header.Get("Sec-Fetch-Site") != "" {
 		t.Errorf("headers %v", g.header)
 	}
 
 	form := miniForm(code, "number", "42")
 	form.Set("nickname", "  明  天 ")
 	form.Set("phone", "1")
-	expect(t, b.do("POST", "/phone/mini", form).Body.String(), "已确认登录")
+	expect(t, b.do("POST", "/phone/mini", form).Body.String(), "已确认登录", `name="refuse" value="after"`, `name="ticket" value="TICKET"`)
 	scan, confirm := g.asked[0], g.asked[1]
 	if scan["scene"] != "SCENE+1" || scan["code"] == "" || confirm["phone_code"] == "" {
 		t.Errorf("asked %v", g.asked)
@@ -96,6 +97,20 @@ func TestMiniOnPhone_Confirm(t *testing.T) {
 	}
 }
 
+// Who has confirmed may still say that it was somebody else, once.
+func TestMiniOnPhone_NotMe(t *testing.T) {
+	b, g, code := newMiniPage(t, map[string]string{"confirm": `{"state":"confirmed"}`, "cancel": `{"state":"consumed","disowned":true}`})
+	expect(t, b.do("POST", "/phone/mini", miniForm(code, "number", "42")).Body.String(), "不是我")
+	page := b.do("POST", "/phone/mini", miniForm(code, "refuse", "after")).Body.String()
+	expect(t, page, "已退出登录")
+	if strings.Contains(page, `value="after"`) {
+		t.Error("it is offered again")
+	}
+	if diff := cmp.Diff(map[string]string{"action": "cancel", "ticket": "TICKET"}, g.asked[1]); diff != "" {
+		t.Errorf("cancel (-want +got):\n%s", diff)
+	}
+}
+
 func TestMiniOnPhone_Ends(t *testing.T) {
 	tests := []struct {
 		name, action, answer string
@@ -104,7 +119,9 @@ func TestMiniOnPhone_Ends(t *testing.T) {
 	}{
 		{"tap", "scan", strings.NewReplacer(`"number"`, `"tap"`, `"choices":["17","42","93"],`, "").Replace(miniAsks), nil, "确认登录"},
 		{"refused", "cancel", `{"state":"cancelled"}`, miniForm("", "refuse", "1"), "已拒绝登录"},
-		{"refused too late", "cancel", `{"state":"consumed"}`, miniForm("", "refuse", "1"), "登录已完成"},
+		{"refused too late", "cancel", `{"state":"consumed","disowned":true}`, miniForm("", "refuse", "1"), "已退出登录"},
+		{"not me, before the browser was signed in", "cancel", `{"state":"cancelled"}`, miniForm("", "refuse", "after"), "已退出登录"},
+		{"not me, too late", "cancel", `404 {"error":"attempt_not_found"}`, miniForm("", "refuse", "after"), "登录码已失效"},
 		{"wrong number", "confirm", `403 {"error":"denied","reason":"wrong_number"}`, miniForm("", "number", "17"), "数字不正确"},
 		{"denied otherwise", "confirm", `403 {"error":"denied","reason":"else"}`, miniForm("", "number", "17"), "登录被拒绝"},
 		{"old code", "scan", `404 {"error":"attempt_not_found"}`, nil, "登录码已失效"},
