@@ -51,10 +51,10 @@ func start(o options) (_ *demo, err error) {
 		return nil, err
 	}
 	d.siteURL, d.phoneURL = "http://"+l.site.Addr().String()+"/", "http://"+l.phone.Addr().String()+"/phone/"
-	d.inWeChatURL = webviewURL(o, l.inWeChat)
+	d.inWeChatURL = webviewURL(o, l.site)
 	d.wechat = wechattest.NewServer(d.options(o))
 	d.phone, d.app = serve(l.phone, d.wechat), serve(l.app, http.HandlerFunc(greet))
-	_, _ = l.site.Close(), l.inWeChat.Close() // Caddy would share them with another Caddy
+	_ = l.site.Close() // Caddy would share it with another Caddy
 	return d, d.startGateway(o, l.phone.Addr().String(), l.app.Addr().String())
 }
 

@@ -172,10 +172,15 @@ func TestInstructions(t *testing.T) {
 		{"lan", lan, "camera"},
 		{"lan", lan, "sign in as anybody"},
 		{"lan", lan, "alone signs in"},
+		{"lan", lan, "WeChat's own pages are left out"},
+		{"lan", lan, "code in the chat is left out"},
 	} {
 		if !strings.Contains(test.text, test.want) {
 			t.Errorf("%s: %q is missing in\n%s", test.name, test.want, test.text)
 		}
+	}
+	if strings.Contains(here, "left out") || strings.Contains(lan, "six digits") || strings.Contains(lan, "WeChat page") {
+		t.Errorf("here:\n%s\non the network:\n%s", here, lan)
 	}
 }
 

@@ -33,7 +33,7 @@ func (d *demo) startGateway(o options, wechat, app string) error {
 		"Address": o.address, "Verbose": o.verbose, "Title": siteTitle, "App": app, "Agent": webviewAgent,
 		"Site": origin(d.siteURL), "InWeChat": origin(d.inWeChatURL), "WeChat": "http://" + wechat,
 		"State": filepath.Join(d.dir, "state"), "Storage": d.dir, "Here": o.address.IsLoopback(),
-		"Accounts": accounts, "Confirm": o.confirm, "ConfirmMini": confirmMini(o.confirm),
+		"Accounts": accounts, "Confirm": o.confirm, "ConfirmMini": confirmMini(o.confirm), "ChatCode": hasChatCode(o),
 	}); err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (d *demo) startGateway(o options, wechat, app string) error {
 		return fmt.Errorf("adapting the Caddyfile: %w", err)
 	}
 	if err := caddy.Load(config, true); err != nil {
-		return fmt.Errorf("starting Caddy at %s and %s: %w", d.siteURL, d.inWeChatURL, err)
+		return fmt.Errorf("starting Caddy at %s: %w", d.siteURL, err)
 	}
 	d.caddy = true
 	return nil
@@ -56,11 +56,14 @@ func confirmMini(c login.Confirm) login.Confirm {
 	return c
 }
 
-// The site stands at two addresses. A tab of an ordinary browser cannot change its
-// user agent, so what the phone opens "in WeChat" it opens at the second one, where
-// each request gets the user agent of WeChat's browser before the gateway sees it.
-// Both have the same accounts, people and app; the cookies are each one's own where
-// the host differs.
+// hasChatCode says whether the site offers a code in the chat, which nobody may be
+// signed in by alone.
+func hasChatCode(o options) bool { return o.confirm != login.ConfirmOff }
+
+// A tab of an ordinary browser cannot change its user agent, so what the phone opens
+// "in WeChat" gets the user agent of WeChat's browser before the gateway sees it: on
+// this machine all that comes to the site's second name, which has cookies of its own.
+// On the network the site has one name, and only the link in the chat is opened so.
 //
 // The login page leads to WeChat's pages over TLS only, or on this very machine. A
 // simulated WeChat on the network has no TLS, so there what leads to it is left out.
@@ -84,8 +87,10 @@ var caddyfile = template.Must(template.New("").Parse(`{
 			aes_key {{.AESKey}}
 			confirm {{$.Confirm}}
 			web_oauth snsapi_userinfo
+			{{- if $.ChatCode}}
 			chat_code on
 			qr_image {{printf "%q" $.Accounts.QRImage}}
+			{{- end}}
 		}
 		{{- end}}
 		{{- with .Accounts.Mini}}
@@ -109,22 +114,15 @@ var caddyfile = template.Must(template.New("").Parse(`{
 	}
 }
 
-(site) {
-	wechat_auth {
-		title {{printf "%q" .Title}}
-		methods official_qr mini_qr {{if .Here}}website_qr in_wechat {{end}}chat_code
-	}
-	reverse_proxy {{.App}}
-}
-
-{{.Site}} {
-	import site
-}
-
-{{.InWeChat}} {
+{{.Site}}{{if .Here}}, {{.InWeChat}}{{end}} {
+	@inwechat {{if .Here}}host localhost{{else}}path /_wechat/confirm/* /_wechat/oauth/*{{end}}
 	route {
-		request_header User-Agent {{printf "%q" .Agent}}
-		import site
+		request_header @inwechat User-Agent {{printf "%q" .Agent}}
+		wechat_auth {
+			title {{printf "%q" .Title}}
+			methods official_qr mini_qr{{if .Here}} website_qr in_wechat{{end}}{{if .ChatCode}} chat_code{{end}}
+		}
+		reverse_proxy {{.App}}
 	}
 }
 `))

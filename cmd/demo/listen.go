@@ -17,9 +17,9 @@ import (
 // portsTried is how many ports are tried before giving up.
 const portsTried = 100
 
-// listeners are at the demo's addresses. Caddy listens at those of the site itself;
-// until then they keep them free for it.
-type listeners struct{ site, phone, app, inWeChat net.Listener }
+// listeners are at the demo's addresses. Caddy listens at that of the site itself;
+// until then it is kept free for it.
+type listeners struct{ site, phone, app net.Listener }
 
 // listenAll listens at all of them, or at none.
 func listenAll(o options) (l listeners, err error) {
@@ -32,10 +32,9 @@ func listenAll(o options) (l listeners, err error) {
 		{host, &l.phone},
 		// Whoever reaches the app directly can tell it any name: it is never on the network.
 		{"127.0.0.1", &l.app},
-		{host, &l.inWeChat},
 	} {
 		if *at.to, err = listen(at.host, next(o.port, i)); err != nil {
-			for _, ln := range []net.Listener{l.site, l.phone, l.app, l.inWeChat}[:i] {
+			for _, ln := range []net.Listener{l.site, l.phone, l.app}[:i] {
 				_ = ln.Close()
 			}
 			return listeners{}, err

@@ -94,10 +94,10 @@ func run(ctx context.Context, o options, out io.Writer) error {
 
 // instructions say what to do, step by step.
 func (d *demo) instructions(o options) string {
-	phone, warning := "Open the phone  "+d.phoneURL+"  (in a second window)", ""
+	phone, notes := "Open the phone  "+d.phoneURL+"  (in a second window)", leftOut(o)
 	if !o.address.IsLoopback() {
 		phone = "Take a phone in this network, or open a simulated one:  " + d.phoneURL
-		warning = "\nWhoever reaches this address can sign in as anybody: it is a demo.\n"
+		notes += "\nWhoever reaches this address can sign in as anybody: it is a demo.\n"
 	}
 	return fmt.Sprintf(`A site behind WeChat login, a simulated WeChat, and a phone.
 
@@ -108,7 +108,7 @@ func (d *demo) instructions(o options) string {
 %s
 The app behind the site then greets you from its X-User-* headers. Sign out there and
 try the next: wherever WeChat gives a unionid, you are the same user. Ctrl-C ends the demo.
-%s`, d.siteURL, phone, strings.Join(steps(o), ""), warning)
+%s`, d.siteURL, phone, strings.Join(steps(o), ""), notes)
 }
 
 // steps say for each method what to do on the phone.
@@ -132,11 +132,25 @@ func steps(o options) []string {
 	if here {
 		all = append(all, step("WeChat page", scan+" → 允许 Allow"))
 	}
-	all = append(all, step("Chat code", "the chat → 关注 Follow → send the six digits"+link))
+	if hasChatCode(o) {
+		all = append(all, step("Chat code", "the chat → 关注 Follow → send the six digits"+link))
+	}
 	if here {
 		all = append(all, step("(no tab)", "在微信中打开 Open in WeChat → 允许 Allow"))
 	}
 	return all
+}
+
+// leftOut says which ways to sign in this demo does not have, and why.
+func leftOut(o options) string {
+	var text string
+	if !o.address.IsLoopback() {
+		text += "\nWeChat's own pages are left out: the login page leads to them by https, or on one machine.\n"
+	}
+	if !hasChatCode(o) {
+		text += "\nThe code in the chat is left out: it cannot be had without a confirmation.\n"
+	}
+	return text
 }
 
 func step(tab, what string) string { return fmt.Sprintf("     %-14s %s\n", tab, what) }

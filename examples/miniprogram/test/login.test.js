@@ -106,15 +106,67 @@ test('where a tap is enough there is one button, and no number', async () => {
 })
 
 test('refusing takes one tap', async () => {
-  for (const [state, want] of [['cancelled', '已拒绝登录'], ['consumed', '登录已完成']]) {
+  for (const [state, want] of [['cancelled', '已拒绝登录'], ['consumed', '已退出登录']]) {
     const phone = await asked()
     phone.answer(200, { state })
     await phone.tap('.refuse')
     assert.deepEqual(phone.sent('cancel'), [{ ticket }])
     has(phone, want)
     assert.equal(phone.find('.choice'), undefined)
+    assert.equal(phone.find('.regret'), undefined)
     quiet(phone)
   }
+})
+
+// confirmed is a phone on which the person has confirmed.
+async function confirmed() {
+  const phone = await asked()
+  phone.answer(200, { state: 'confirmed' })
+  await phone.tap('.choice')
+  has(phone, '已确认登录', '不是我')
+  return phone
+}
+
+test('after confirming one can still say that it was not oneself', async () => {
+  for (const answer of [{ state: 'consumed', disowned: true }, { state: 'cancelled' }]) {
+    const phone = await confirmed()
+    phone.answer(200, answer)
+    await phone.tap('.regret')
+    assert.deepEqual(phone.sent('cancel'), [{ ticket }])
+    has(phone, '已退出登录')
+    assert.ok(!phone.shown().includes('已确认登录'))
+    assert.equal(phone.find('.regret'), undefined)
+    quiet(phone)
+  }
+})
+
+test('saying so is repeated where it does not get through', async () => {
+  const phone = await confirmed()
+  phone.lose()
+  await phone.tap('.regret')
+  has(phone, '已确认登录', '网络不通')
+  const release = phone.hold(200, { state: 'cancelled' })
+  await phone.tap('.regret')
+  await phone.tap('.regret')
+  assert.equal(phone.sent('cancel').length, 2) // the lost one, and one more
+  release()
+  await settled()
+  has(phone, '已退出登录')
+  assert.ok(!phone.shown().includes('网络不通'))
+})
+
+test('nobody who has not confirmed is offered to take it back', async () => {
+  for (const [status, body] of [[403, { error: 'denied', reason: 'wrong_number' }], [410, { error: 'expired' }]]) {
+    const phone = await asked()
+    phone.answer(status, body)
+    await phone.tap('.choice')
+    assert.equal(phone.find('.regret'), undefined)
+  }
+})
+
+test('the site is sent JSON', async () => {
+  const phone = await confirmed()
+  assert.deepEqual(phone.requests.map((r) => r.header['content-type']), ['application/json', 'application/json'])
 })
 
 test('nickname and phone number are asked for only where the operator wants them', async () => {
@@ -182,6 +234,9 @@ const over = [
   [404, { error: 'attempt_not_found' }, '登录码已失效'],
   [404, { error: 'unknown_account' }, '小程序尚未接入'],
   [400, { error: 'bad_request' }, '无法登录'],
+  [403, { error: 'cross_origin' }, '无法登录'],
+  [415, { error: 'unsupported_media_type' }, '无法登录'],
+  [429, { error: 'too_many_tries' }, '尝试次数过多'],
   [409, { error: 'taken' }, '登录码已被他人扫描'],
   [409, { error: 'confirmed' }, '已经确认过了'],
   [410, { error: 'expired' }, '登录码已过期'],

@@ -28,6 +28,7 @@ Page({
 
     done: false,
     retry: false,
+    regret: false, // 确认之后仍可以说“不是我”
     title: '',
     text: '',
   },
@@ -111,13 +112,23 @@ Page({
 
   confirm(number) {
     const answer = { ticket: this.ticket, number, nickname: this.data.nickname.trim(), phone_code: this.phoneCode || '' }
-    this.send(() => gateway.confirm(answer), () => this.end('已确认登录', '请回到网页继续。', true))
+    this.send(() => gateway.confirm(answer), () => this.confirmed())
   },
 
+  // confirmed 是确认之后的画面。票据留在内存中，直到页面关闭：用户还可以说“不是我”。
+  confirmed() {
+    const ticket = this.ticket
+    this.end('已确认登录', '请回到网页继续。如果登录的不是你本人，请点击“不是我”。', true)
+    this.ticket = ticket
+    this.setData({ regret: true })
+  },
+
+  // onRefuse 拒绝登录；已经确认的，撤销确认，网页随即退出登录。
   onRefuse() {
+    const regret = this.data.regret
     this.send(() => gateway.cancel(this.ticket), ({ state }) => {
-      if (state === 'consumed') {
-        this.end('登录已完成', '拒绝之前，这次登录已经完成。如果不是你本人，请立即联系网站管理员。', false)
+      if (regret || state === 'consumed') {
+        this.end('已退出登录', '网页上的这次登录已经失效。请勿扫描他人发来的登录码。', false)
       } else {
         this.end('已拒绝登录', '网页没有登录。如果不是你本人扫的码，请勿扫描他人发来的登录码。', false)
       }
@@ -167,12 +178,12 @@ Page({
     }
   },
 
-  // end 是最后一步：票据从内存中清除，页面只剩下结果。
+  // end 是最后一步：票据从内存中清除，页面只剩下结果（确认之后除外，见 confirmed）。
   end(title, text, done) {
     clearInterval(this.timer)
     this.ticket = ''
     this.phoneCode = ''
-    this.setData({ view: 'end', done, retry: false, title, text })
+    this.setData({ view: 'end', done, retry: false, regret: false, problem: '', title, text })
   },
 })
 
