@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -308,25 +309,43 @@ func TestRecords_TrackEndsWithTime(t *testing.T) {
 	})
 }
 
-// However many requests of a session come and go in whatever order, those that
-// are open are ended and no others.
-func TestRecords_TrackManyOfOneSession(t *testing.T) {
-	for gone := range 8 {
-		var o openConns
-		var ended [3]bool
-		var release [3]func()
-		for i := range ended {
-			release[i] = o.add(&Session{ID: "s"}, func() { ended[i] = true }).Release
-		}
-		for _, i := range []int{1, 0, 2} {
-			if gone&(1<<i) != 0 {
-				release[i]()
+// However many requests of a session or user come and go in whatever order, those
+// that are open are ended and no others.
+func TestRecords_TrackManyOfOne(t *testing.T) {
+	ends := map[string]func(*openConns){
+		"session": func(o *openConns) { o.end("s") },
+		"user":    func(o *openConns) { o.endUser("u") },
+	}
+	for gone := range 16 {
+		for name, end := range ends {
+			var o openConns
+			var ended [4]bool
+			var release [4]func()
+			for i := range ended {
+				s := &Session{ID: "s", UserID: "u"}
+				if i == 3 {
+					s.ID = "another"
+				}
+				release[i] = o.add(s, func() { ended[i] = true }).Release
 			}
-		}
-		o.end("s")
-		for i := range ended {
-			if want := gone&(1<<i) == 0; ended[i] != want {
-				t.Errorf("released %03b: connection %d ended %v, want %v", gone, i, ended[i], want)
+			o.add(&Session{ID: "bobs", UserID: "bob"}, func() { t.Error("somebody else's is ended") })
+			for _, i := range []int{1, 3, 0, 2} {
+				if gone&(1<<i) != 0 {
+					release[i]()
+				}
+			}
+			end(&o)
+			for i := range ended {
+				if want := gone&(1<<i) == 0 && (i < 3 || name == "user"); ended[i] != want {
+					t.Errorf("released %04b, %s: connection %d ended %v, want %v", gone, name, i, ended[i], want)
+				}
+			}
+			users := []string{"bob", "u"}
+			if gone == 15 {
+				users = users[:1]
+			}
+			if diff := cmp.Diff(users, slices.Sorted(slices.Values(o.users()))); diff != "" {
+				t.Errorf("released %04b: users (-want +got):\n%s", gone, diff)
 			}
 		}
 	}
@@ -340,8 +359,8 @@ func TestRecords_TrackLeavesNothingBehind(t *testing.T) {
 		all.Go(func() { m.Track(&Session{ID: "session"}, func() {}).Release() })
 	}
 	all.Wait()
-	if n := len(m.open.all); n != 0 {
-		t.Errorf("%d sessions are still tracked", n)
+	if n, users := len(m.open.first[ofSession]), len(m.open.first[ofUser]); n+users != 0 {
+		t.Errorf("%d sessions of %d users are still tracked", n, users)
 	}
 }
 

@@ -6,7 +6,6 @@ package session
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -34,6 +33,8 @@ const (
 	rechecksAtOnce = 16
 	// deletesAtOnce is how many sessions of one user are ended at a time.
 	deletesAtOnce = 16
+	// readsAtOnce is how many sessions of one user are read at a time.
+	readsAtOnce = 16
 	// touchTimeout bounds one "last seen" update.
 	touchTimeout = 5 * time.Second
 )
@@ -195,28 +196,35 @@ func (r *Records) add(ctx context.Context, s Session, ttl time.Duration) error {
 // Revoke ends a session on every node and closes the connections it opened. It
 // says whether there was such a session.
 func (r *Records) Revoke(ctx context.Context, id string) (bool, error) {
-	l, found, err := r.set.Get(ctx, id, 0)
+	l, known, err := r.set.Get(ctx, id, 0)
 	if err != nil {
 		return false, err
 	}
-	_, err = r.set.Delete(ctx, id)
+	// What is in memory may have ended elsewhere a moment ago: the store decides.
+	existed, err := r.set.Delete(ctx, id)
 	r.open.end(id) // even if the other nodes could not be told
 	if err != nil {
 		return false, err
 	}
-	if found {
+	if known {
 		// Should it fail, as in a store that is full, the entry goes by itself.
 		_ = r.owners.remove(ctx, l.UserID, id)
 	}
-	return found, nil
+	return existed, nil
 }
 
 // RevokeUser ends all sessions of a user and says how many there were.
 func (r *Records) RevokeUser(ctx context.Context, userID string) (int, error) {
+	return r.RevokeOthers(ctx, userID, "")
+}
+
+// RevokeOthers ends all sessions of a user but one and says how many there were.
+func (r *Records) RevokeOthers(ctx context.Context, userID, keep string) (int, error) {
 	ids, err := r.owners.list(ctx, userID)
 	if err != nil {
 		return 0, err
 	}
+	ids = slices.DeleteFunc(ids, func(id string) bool { return id == keep })
 	ended, rest, err := r.endAll(ctx, ids)
 	if err != nil {
 		_ = r.owners.remove(ctx, userID, ended...) // the next try has less to do
@@ -254,6 +262,58 @@ func (r *Records) endAll(ctx context.Context, ids []string) (ended, rest []strin
 	return ended, rest, err
 }
 
+// List returns the sessions of a user, the latest first.
+func (r *Records) List(ctx context.Context, userID string) ([]Session, error) {
+	ids, err := r.owners.list(ctx, userID)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]*live, len(ids))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(readsAtOnce)
+	for i, id := range ids {
+		group.Go(func() error {
+			l, _, err := r.set.Get(ctx, id, 0)
+			all[i] = l
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	var sessions []Session
+	for _, l := range all {
+		if l != nil && l.UserID == userID {
+			s := l.Session
+			if seen := time.Unix(0, l.seen.Load()).UTC(); seen.After(s.LastSeenAt) {
+				s.LastSeenAt = seen
+			}
+			sessions = append(sessions, s)
+		}
+	}
+	slices.SortFunc(sessions, func(a, b Session) int { return b.CreatedAt.Compare(a.CreatedAt) })
+	return sessions, nil
+}
+
+// Find returns a session as the store has it, or ErrInvalid.
+func (r *Records) Find(ctx context.Context, id string) (Session, error) {
+	l, found, err := r.set.Reload(ctx, id)
+	if err != nil {
+		return Session{}, err
+	}
+	if !found {
+		return Session{}, ErrInvalid
+	}
+	return l.Session, nil
+}
+
+// Online returns the users whose sessions have connections open on this node.
+func (r *Records) Online() []string { return r.open.users() }
+
+// EndConnections closes the connections on this node that sessions of the user
+// opened, as when what the user may do has changed: who still may comes back.
+func (r *Records) EndConnections(userID string) { r.open.endUser(userID) }
+
 // Track calls end when the session ends, by revocation or by time, until what it
 // returns is released. It is how a WebSocket that a session opened is closed with it.
 func (r *Records) Track(s *Session, end func()) *Tracked {
@@ -270,84 +330,4 @@ func (r *Records) Live(ctx context.Context, id string) bool {
 	}
 	_, found, err := r.set.Get(ctx, id, 0)
 	return found || err != nil
-}
-
-// openConns are the requests in progress, by session.
-type openConns struct {
-	mu  sync.Mutex
-	all map[string]*Tracked // the first of each session's
-}
-
-// Tracked is one request in progress, in the list of its session's. Nearly every
-// request makes one: it costs one allocation.
-type Tracked struct {
-	of             *openConns
-	session        string
-	end            func()
-	expires        time.Time
-	previous, next *Tracked
-}
-
-// Release ends the tracking.
-func (c *Tracked) Release() { c.of.remove(c.session, c) }
-
-func (o *openConns) add(s *Session, end func()) *Tracked {
-	id, c := s.ID, &Tracked{of: o, session: s.ID, end: end, expires: s.ExpiresAt}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.all == nil {
-		o.all = make(map[string]*Tracked)
-	}
-	if c.next = o.all[id]; c.next != nil {
-		c.next.previous = c
-	}
-	o.all[id] = c
-	return c
-}
-
-func (o *openConns) remove(id string, c *Tracked) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if c.next != nil {
-		c.next.previous = c.previous
-	}
-	switch {
-	case c.previous != nil:
-		c.previous.next = c.next
-	case c.next != nil:
-		o.all[id] = c.next
-	default:
-		delete(o.all, id)
-	}
-}
-
-// sessions returns the ids of the sessions with requests in progress.
-func (o *openConns) sessions() []string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return slices.Collect(maps.Keys(o.all))
-}
-
-// end ends the connections of one session. They stay listed until they are released.
-func (o *openConns) end(id string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.all[id].endAll()
-}
-
-// endExpired ends the connections of the sessions that are over.
-func (o *openConns) endExpired(now time.Time) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, first := range o.all {
-		if !now.Before(first.expires) {
-			first.endAll()
-		}
-	}
-}
-
-func (c *Tracked) endAll() {
-	for ; c != nil; c = c.next {
-		c.end()
-	}
 }

@@ -298,13 +298,55 @@ func (s *Set[T]) Create(ctx context.Context, id string, v *T, ttl time.Duration)
 	return created, nil
 }
 
+// Introduce is Create for a record that other nodes must hear of at once.
+func (s *Set[T]) Introduce(ctx context.Context, id string, v *T, ttl time.Duration) (created bool, err error) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return false, fmt.Errorf("encoding %s: %w", s.topic, err)
+	}
+	defer s.Forget(id)
+	err = s.store.Update(ctx, s.prefix+id, func(_ []byte, found bool) ([]byte, time.Duration, error) {
+		if created = !found; found {
+			return nil, 0, nil
+		}
+		return raw, ttl, nil
+	}, store.Announcement{Topic: s.topic, Payload: id})
+	if err != nil {
+		return false, fmt.Errorf("creating %s: %w", s.topic, err)
+	}
+	return created, nil
+}
+
+// Each calls fn for each record, some perhaps twice, page by page of so many. What
+// comes or goes meanwhile may be missed.
+func (s *Set[T]) Each(ctx context.Context, page int, fn func(*T)) error {
+	for cursor := ""; ; {
+		items, next, err := s.store.List(ctx, s.prefix, cursor, page)
+		if err != nil {
+			return fmt.Errorf("listing %s: %w", s.topic, err)
+		}
+		for _, item := range items {
+			v, err := s.decode(item.Value)
+			if err != nil {
+				return err
+			}
+			fn(v)
+		}
+		if next == "" {
+			return nil
+		}
+		cursor = next
+	}
+}
+
 // Update changes a record in one atomic step and tells all nodes. change gets a
 // copy of its own and says whether to write it; it is not called where there is
 // no record, and may be called more than once. The record as it is then
-// is returned, nil where there is none.
-func (s *Set[T]) Update(ctx context.Context, id string, ttl time.Duration, change func(*T) (write bool, err error)) (*T, error) {
-	defer s.forget(id)
-	return s.update(ctx, id, ttl, change, store.Announcement{Topic: s.topic, Payload: id})
+// is returned, nil where there is none. What else is to be announced goes out in
+// the same step.
+func (s *Set[T]) Update(ctx context.Context, id string, ttl time.Duration, change func(*T) (write bool, err error), announce ...store.Announcement) (*T, error) {
+	defer s.Forget(id)
+	return s.update(ctx, id, ttl, change, append(announce, store.Announcement{Topic: s.topic, Payload: id})...)
 }
 
 // UpdateQuietly is Update for changes that other nodes need not hear of.
@@ -336,19 +378,21 @@ func (s *Set[T]) update(ctx context.Context, id string, ttl time.Duration, chang
 	return v, nil
 }
 
-// Delete removes a record, tells all nodes, and says whether it was there.
-func (s *Set[T]) Delete(ctx context.Context, id string) (bool, error) {
-	defer s.forget(id)
-	existed, err := s.store.Delete(ctx, s.prefix+id, store.Announcement{Topic: s.topic, Payload: id})
+// Delete removes a record, tells all nodes, and says whether it was there. What
+// else is to be announced goes out in the same step.
+func (s *Set[T]) Delete(ctx context.Context, id string, announce ...store.Announcement) (bool, error) {
+	defer s.Forget(id)
+	existed, err := s.store.Delete(ctx, s.prefix+id, append(announce, store.Announcement{Topic: s.topic, Payload: id})...)
 	if err != nil {
 		return false, fmt.Errorf("deleting %s: %w", s.topic, err)
 	}
 	return existed, nil
 }
 
-// forget spares this node the wait for its own announcement. It follows a write
-// that failed, too: that one may have happened.
-func (s *Set[T]) forget(id string) {
+// Forget drops what is in memory of a record that has been changed. After a write it
+// spares this node the wait for its own announcement; also after one that failed,
+// which may have happened.
+func (s *Set[T]) Forget(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.changed(id)
