@@ -5,21 +5,15 @@ package user
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/caddy-wechat/caddy-wechat/store"
-	"github.com/caddy-wechat/caddy-wechat/store/record"
-)
+	"github.com/maypok86/otter/v2"
 
-const (
-	cachedUsers = 50_000
-	// identityPrefix and unionPrefix begin the keys that say whose an identity is.
-	identityPrefix = "identity:"
-	unionPrefix    = "unionid:"
+	"github.com/caddy-wechat/caddy-wechat/store"
 )
 
 // The reasons why a person is refused at sign-in.
@@ -31,51 +25,51 @@ const (
 // DeniedError says that a person may not sign in.
 type DeniedError struct {
 	Reason string // ReasonClosed or ReasonDisabled
+	UserID string // empty for a person who is no user
 }
 
 func (e *DeniedError) Error() string { return "sign-in denied: " + e.Reason }
 
-var (
-	// ErrNotFound says that there is no such user.
-	ErrNotFound = errors.New("no such user")
-
-	errNoIdentity = errors.New("an identity needs an app id and an openid")
-)
-
-// Records holds the users of one store. It outlives the configurations that use it.
-type Records struct {
-	store store.Store
-	set   *record.Set[User]
-	now   func() time.Time
-}
-
-// NewRecords returns the users kept in s. now is the clock; nil means time.Now.
-func NewRecords(s store.Store, now func() time.Time) *Records {
-	if now == nil {
-		now = time.Now
-	}
-	return &Records{store: s, now: now, set: record.New[User](record.Config{Store: s, Kind: "user", Size: cachedUsers, Now: now})}
-}
-
-// Close ends the subscription to the store's notices.
-func (r *Records) Close() { r.set.Close() }
-
 // Directory finds and registers users under one policy.
 type Directory struct {
 	*Records
-	policy Policy
-	grace  time.Duration
+	rules   *rules
+	grace   time.Duration
+	members *otter.Cache[string, *Member]
 }
 
-// NewDirectory returns a Directory of the users in r. Users known to be true
-// within the last grace are served while the store cannot be asked.
-func NewDirectory(r *Records, p Policy, grace time.Duration) *Directory {
-	return &Directory{Records: r, policy: p, grace: grace}
+// Member is a user as a policy sees him.
+type Member struct {
+	*User
+	// Admission is why the user may not enter, empty where he may.
+	Admission Admission
+	// AllRoles are the roles that an operator has given and those of the policy.
+	AllRoles []string
+	// RolesText is AllRoles, separated by commas.
+	RolesText string
 }
+
+// HasRole says whether the member has one of the roles.
+func (m *Member) HasRole(roles ...string) bool {
+	return slices.ContainsFunc(roles, func(role string) bool { return slices.Contains(m.AllRoles, role) })
+}
+
+// NewDirectory returns a Directory of the users in r, under a policy whose Validate
+// finds nothing. Users known to be true within the last grace are served while the
+// store cannot be asked.
+func NewDirectory(r *Records, p Policy, grace time.Duration) *Directory {
+	return &Directory{
+		Records: r, rules: p.compile(), grace: grace,
+		members: otter.Must(&otter.Options[string, *Member]{MaximumSize: cachedUsers}),
+	}
+}
+
+// Policy returns what the directory was made with.
+func (d *Directory) Policy() Policy { return d.rules.Policy }
 
 // Get returns the user, or ErrNotFound, or an error that wraps
 // store.ErrUnavailable. The user is shared: it must not be changed.
-func (d *Directory) Get(ctx context.Context, id string) (*User, error) {
+func (d *Directory) Get(ctx context.Context, id string) (*Member, error) {
 	u, found, err := d.set.Get(ctx, id, d.grace)
 	if err != nil {
 		return nil, err
@@ -83,40 +77,122 @@ func (d *Directory) Get(ctx context.Context, id string) (*User, error) {
 	if !found {
 		return nil, ErrNotFound
 	}
-	return u, nil
+	return d.Member(u), nil
 }
 
-// Admission says whether the user may enter now.
-func (d *Directory) Admission(u *User) Admission { return d.policy.Admission(u) }
+// Member returns the user as the policy sees him. That is found out once for each
+// version of the record, and not at each request.
+func (d *Directory) Member(u *User) *Member {
+	if m, ok := d.members.GetIfPresent(u.ID); ok && m.User == u {
+		return m
+	}
+	roles := d.rules.rolesOf(u)
+	m := &Member{User: u, Admission: d.rules.admission(u), AllRoles: roles, RolesText: strings.Join(roles, ",")}
+	d.members.Set(u.ID, m)
+	return m
+}
+
+// Waits says whether the user may not enter before an operator approves.
+func (d *Directory) Waits(u *User) bool {
+	return u.Status == Pending && d.rules.Registration != Open && !d.rules.allows(u)
+}
+
+// Renew returns a member as he is known to be now: asked after something was begun in
+// his name, no change of what he may do can have come in between unnoticed. While
+// notices do not flow it returns what it was given. The error is ErrNotFound where
+// there is no such user any more.
+func (d *Directory) Renew(ctx context.Context, m *Member) (*Member, error) {
+	if !d.set.Flowing() {
+		return m, nil
+	}
+	now, err := d.Get(ctx, m.ID)
+	if err != nil && !errors.Is(err, ErrNotFound) { // nothing is known against him
+		return m, nil
+	}
+	return now, err
+}
+
+// RuleRoles are the roles that the policy alone gives the user.
+func (d *Directory) RuleRoles(u *User) []string {
+	bare := *u
+	bare.Roles = nil
+	return d.rules.rolesOf(&bare)
+}
+
+// News is what a sign-in has changed in the directory.
+type News struct {
+	// Fresh says that somebody new was registered.
+	Fresh bool
+	// Merged are users who turned out to be the one who signs in, and are no more.
+	Merged []string
+	// Bound is the phone number that WeChat has proven; empty for none.
+	Bound string
+}
 
 // SignIn returns the user to whom an identity that WeChat has proven belongs,
-// and registers whoever is new as the policy says. Where the policy or an
-// operator keeps the person out the error is a *DeniedError.
-func (d *Directory) SignIn(ctx context.Context, id Identity) (*User, error) {
+// and registers whoever is new as the policy says. Where the policy or an operator
+// keeps the person out the error is a *DeniedError; the news are true all the same.
+func (d *Directory) SignIn(ctx context.Context, id Identity) (m *Member, news News, err error) {
 	if id.AppID == "" || id.OpenID == "" {
-		return nil, errNoIdentity
+		return nil, news, errNoIdentity
 	}
-	owner, err := d.owner(ctx, id)
+	number, err := Canonical(ByPhone, id.Phone)
 	if err != nil {
-		return nil, fmt.Errorf("finding the user: %w", err)
+		number = "" // no number is missing, a wrong one is too
+	}
+	id.Phone = number
+	binds := number != "" && slices.Contains(d.rules.Bind, ByPhone)
+	if binds {
+		id.Phone = "" // until it is known whose it is
+	}
+	owner, err := d.owner(ctx, id, &news)
+	if err != nil {
+		return nil, news, fmt.Errorf("finding the user: %w", err)
 	}
 	u, err := d.enter(ctx, owner, id)
 	if err != nil {
+		return nil, news, err
+	}
+	news.Fresh = owner == ""
+	// WeChat has verified the number: no code need be sent to it. Somebody who is
+	// disabled proves nothing: whose number it was would be disabled with him.
+	if binds && u.Status != Disabled {
+		if u, err = d.bound(ctx, u, number, &news); err != nil {
+			return nil, news, err
+		}
+	}
+	m = d.Member(u)
+	switch m.Admission {
+	case IsDisabled:
+		return nil, news, &DeniedError{Reason: ReasonDisabled, UserID: u.ID}
+	case NotAllowed:
+		return nil, news, &DeniedError{Reason: ReasonClosed, UserID: u.ID}
+	default: // let in, or to be shown what is missing
+		return m, news, nil
+	}
+}
+
+// bound returns the user whom u is, now that a phone number is known to be his.
+func (d *Directory) bound(ctx context.Context, u *User, number string, news *News) (*User, error) {
+	if u.Phone == number {
+		owner, err := d.pointer(ctx, addressKey(ByPhone, number))
+		if err != nil || owner == u.ID { // as ever
+			return u, err
+		}
+	}
+	owner, err := d.Bind(ctx, u.ID, ByPhone, number)
+	if err != nil {
 		return nil, err
 	}
-	switch d.Admission(u) {
-	case IsDisabled:
-		return nil, &DeniedError{Reason: ReasonDisabled}
-	case NotAllowed:
-		return nil, &DeniedError{Reason: ReasonClosed}
-	default:
-		return u, nil
+	if news.Bound = number; owner != u.ID {
+		news.Merged = append(news.Merged, u.ID)
 	}
+	return d.Find(ctx, owner)
 }
 
 // owner returns the id of the user who owns the identity, empty where none does.
 // An identity whose unionid is another user's joins that user.
-func (d *Directory) owner(ctx context.Context, id Identity) (string, error) {
+func (d *Directory) owner(ctx context.Context, id Identity, news *News) (string, error) {
 	byIdentity, err := d.pointer(ctx, identityKey(id))
 	if err != nil || id.UnionID == "" {
 		return byIdentity, err
@@ -130,13 +206,12 @@ func (d *Directory) owner(ctx context.Context, id Identity) (string, error) {
 	case byIdentity == "":
 		return byUnion, nil
 	default:
-		return d.merge(ctx, byIdentity, byUnion, id)
+		owner, err := d.merge(ctx, byIdentity, byUnion, id)
+		if err == nil && owner == byUnion {
+			news.Merged = append(news.Merged, byIdentity)
+		}
+		return owner, err
 	}
-}
-
-func (d *Directory) pointer(ctx context.Context, key string) (string, error) {
-	v, _, err := d.store.Get(ctx, key)
-	return string(v), err
 }
 
 // enter records the sign-in with the owner, or registers a new user.
@@ -151,11 +226,17 @@ func (d *Directory) enter(ctx context.Context, owner string, id Identity) (*User
 	if err := d.link(ctx, id, owner); err != nil {
 		return nil, err
 	}
-	u, err := d.set.Update(ctx, owner, 0, func(u *User) (bool, error) {
-		u.learn(id)
+	announce, err := d.foresee(ctx, owner, id)
+	if err != nil {
+		return nil, err
+	}
+	u, err := d.exchange(ctx, owner, func(u *User) bool {
+		if u.learn(id); len(announce) > 0 {
+			u.AccessAt = d.now().UTC()
+		}
 		u.LastSeenAt = d.now().UTC()
-		return true, nil
-	})
+		return true
+	}, announce...)
 	if err != nil {
 		return nil, fmt.Errorf("recording the sign-in: %w", err)
 	}
@@ -164,6 +245,19 @@ func (d *Directory) enter(ctx context.Context, owner string, id Identity) (*User
 		return d.finish(ctx, owner, id)
 	}
 	return u, nil
+}
+
+// foresee returns what to announce when a user learns an identity: with another number
+// a role may be lost. Nothing else that is learnt takes any.
+func (d *Directory) foresee(ctx context.Context, owner string, id Identity) ([]store.Announcement, error) {
+	if id.Phone == "" {
+		return nil, nil
+	}
+	u, found, err := d.set.Get(ctx, owner, 0)
+	if err != nil || !found || u.Phone == id.Phone {
+		return nil, err
+	}
+	return []store.Announcement{accessChanged(owner)}, nil
 }
 
 // finish writes the record of a user whose identity is claimed already.
@@ -176,7 +270,7 @@ func (d *Directory) finish(ctx context.Context, owner string, id Identity) (*Use
 	if err := d.link(ctx, id, owner); err != nil {
 		return nil, err
 	}
-	created, err := d.set.Create(ctx, owner, u, 0)
+	created, err := d.set.Introduce(ctx, owner, u, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -189,14 +283,14 @@ func (d *Directory) finish(ctx context.Context, owner string, id Identity) (*Use
 // register makes the record of a person whom nobody knows yet.
 func (d *Directory) register(id Identity) (*User, error) {
 	now := d.now().UTC()
-	u := &User{ID: strings.ToLower(rand.Text()), Status: Active, CreatedAt: now, LastSeenAt: now}
+	u := &User{ID: newID(), Status: Active, CreatedAt: now, LastSeenAt: now}
 	u.learn(id)
-	if d.policy.Registration == Open {
+	if d.rules.Registration == Open {
 		return u, nil
 	}
 	// Whoever is let in by a rule is in for as long as the rule stands.
 	u.Status = Pending
-	if d.policy.Admission(u) == NotAllowed {
+	if d.rules.admission(u) == NotAllowed {
 		return nil, &DeniedError{Reason: ReasonClosed}
 	}
 	return u, nil
@@ -254,45 +348,3 @@ func (d *Directory) merge(ctx context.Context, from, into string, id Identity) (
 	}
 	return into, nil
 }
-
-// absorb gives the user named into all that old has, except the pointer from the
-// identity by, and deletes old. It reports false, and does nothing, where there is
-// no such user. Who is disabled as either is disabled as both; else who is
-// approved as either is approved.
-func (d *Directory) absorb(ctx context.Context, into string, old *User, by Identity) (bool, error) {
-	kept, err := d.set.Update(ctx, into, 0, func(u *User) (bool, error) {
-		for _, id := range old.Identities {
-			u.learn(id)
-		}
-		if old.Status == Disabled || old.Status == Active && u.Status == Pending {
-			u.Status = old.Status
-		}
-		return true, nil
-	})
-	if err != nil || kept == nil {
-		return false, err
-	}
-	for _, id := range old.Identities {
-		for _, key := range keysOf(id) {
-			if key == identityKey(by) {
-				continue // merge does
-			}
-			if err := d.store.Set(ctx, key, []byte(into), 0); err != nil {
-				return false, fmt.Errorf("moving an identity: %w", err)
-			}
-		}
-	}
-	_, err = d.set.Delete(ctx, old.ID)
-	return true, err
-}
-
-// keysOf are the keys of the pointers from an identity to its user.
-func keysOf(id Identity) []string {
-	keys := []string{identityKey(id)}
-	if id.UnionID != "" {
-		keys = append(keys, unionPrefix+id.UnionID)
-	}
-	return keys
-}
-
-func identityKey(id Identity) string { return identityPrefix + id.AppID + ":" + id.OpenID }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -78,17 +79,17 @@ func (w *world) directory(registration Registration, allow ...Rule) *Directory {
 
 func (w *world) signIn(d *Directory, id Identity) *User {
 	w.t.Helper()
-	u, err := d.SignIn(w.t.Context(), id)
+	u, _, err := d.SignIn(w.t.Context(), id)
 	if err != nil {
 		w.t.Fatalf("signing in as %+v: %v", id, err)
 	}
-	return u
+	return u.User
 }
 
 func (w *world) wantDenied(d *Directory, id Identity, reason string) {
 	w.t.Helper()
 	var denied *DeniedError
-	if u, err := d.SignIn(w.t.Context(), id); !errors.As(err, &denied) || denied.Reason != reason || u != nil {
+	if u, _, err := d.SignIn(w.t.Context(), id); !errors.As(err, &denied) || denied.Reason != reason || u != nil {
 		w.t.Errorf("signing in as %+v = %+v, %v; want denied, %s", id, u, err, reason)
 	}
 }
@@ -121,28 +122,82 @@ func (w *world) users() (all []User) {
 	return all
 }
 
-// wantWhole fails the test unless every pointer leads to a user who names the
-// identity, and every identity of a user has its pointer.
+// wantWhole fails the test unless every identity, unionid and address of a user has
+// its pointer, and every pointer leads to a user who names what it is from. A unionid
+// that WeChat has replaced by another leads to its user all the same.
 func (w *world) wantWhole() {
 	w.t.Helper()
-	pointers := 0
+	names := make(map[string][]string)
 	for _, u := range w.users() {
-		for _, id := range u.Identities {
-			owner, found, err := w.store.Get(w.t.Context(), identityKey(id))
-			if err != nil || !found || string(owner) != u.ID {
-				w.t.Errorf("user %s names %s, which leads to %q", u.ID, identityKey(id), owner)
+		names[u.ID] = u.keys()
+		for _, key := range u.keys() {
+			if owner := w.owner(key); owner != u.ID {
+				w.t.Errorf("user %s names %s, which leads to %q", u.ID, key, owner)
 			}
-			pointers++
 		}
 	}
-	for _, key := range w.store.Keys() {
-		if strings.HasPrefix(key, identityPrefix) {
-			pointers--
+	for _, key := range w.pointers() {
+		owner := w.owner(key)
+		if all, exists := names[owner]; !exists || !slices.Contains(all, key) && !strings.HasPrefix(key, unionPrefix) {
+			w.t.Errorf("%s leads to %q, who does not name it", key, owner)
 		}
 	}
-	if pointers != 0 {
-		w.t.Errorf("identities and pointers do not match: %d too many", pointers)
+}
+
+// pointers returns the keys that lead to users.
+func (w *world) pointers() []string {
+	return slices.DeleteFunc(w.store.Keys(), func(key string) bool {
+		return !slices.ContainsFunc([]string{identityPrefix, unionPrefix, "email:", "phone:"}, func(prefix string) bool { return strings.HasPrefix(key, prefix) })
+	})
+}
+
+// owner returns whom a pointer leads to.
+func (w *world) owner(key string) string {
+	w.t.Helper()
+	id, _, err := w.store.Get(w.t.Context(), key)
+	if err != nil {
+		w.t.Fatalf("%v", err)
 	}
+	return string(id)
+}
+
+// records returns the users as another process has them that has just started.
+func (w *world) records() *Records {
+	r := NewRecords(w.store, nil)
+	w.t.Cleanup(r.Close)
+	return r
+}
+
+// under returns a Directory with any policy.
+func (w *world) under(r *Records, p Policy) *Directory {
+	w.t.Helper()
+	if err := p.Validate(); err != nil {
+		w.t.Fatalf("%v", err)
+	}
+	return NewDirectory(r, p, time.Minute)
+}
+
+// person registers somebody at app A who has the addresses given.
+func (w *world) person(name string, addresses ...Rule) *User {
+	w.t.Helper()
+	r := w.records()
+	u := w.signIn(NewDirectory(r, Policy{Registration: Open}, 0), Identity{AppID: appA, OpenID: "o" + name, UnionID: "u" + name, Nickname: name})
+	for _, a := range addresses {
+		if _, err := r.Bind(w.t.Context(), u.ID, Channel(a.Field), a.Value); err != nil {
+			w.t.Fatalf("binding %v: %v", a, err)
+		}
+	}
+	return w.find(u.ID)
+}
+
+// find returns a user as the store has him.
+func (w *world) find(id string) *User {
+	w.t.Helper()
+	u, err := w.records().Find(w.t.Context(), id)
+	if err != nil {
+		w.t.Fatalf("finding %s: %v", id, err)
+	}
+	return u
 }
 
 func newTestWorld(t *testing.T) *world {

@@ -12,16 +12,23 @@ import (
 
 // User is the gateway's record of a person.
 type User struct {
-	ID         string     `json:"id"`
-	Name       string     `json:"name,omitempty"`
-	Avatar     string     `json:"avatar,omitempty"`
-	Status     Status     `json:"status"`
-	Roles      []string   `json:"roles,omitempty"`
-	Email      string     `json:"email,omitempty"`
-	Phone      string     `json:"phone,omitempty"`
+	ID     string   `json:"id"`
+	Name   string   `json:"name,omitempty"`
+	Avatar string   `json:"avatar,omitempty"`
+	Status Status   `json:"status"`
+	Roles  []string `json:"roles,omitempty"`
+	Email  string   `json:"email,omitempty"`
+	Phone  string   `json:"phone,omitempty"`
+	// NameChosen says that the person has chosen the name, which no nickname
+	// replaces then.
+	NameChosen bool       `json:"name_chosen,omitempty"`
 	Identities []Identity `json:"identities"`
 	CreatedAt  time.Time  `json:"created_at"`
 	LastSeenAt time.Time  `json:"last_seen_at"`
+	// Leaving says that the user is being deleted, and disabled for no other reason.
+	Leaving bool `json:"leaving,omitempty"`
+	// AccessAt is when status, roles or addresses were changed last.
+	AccessAt time.Time `json:"access_at,omitzero"`
 }
 
 // Identity is what WeChat says of a person. AppID and OpenID together name one;
@@ -66,6 +73,17 @@ func (u *User) UnionID() string {
 	return ""
 }
 
+// address returns the field that holds the address of a channel.
+func (u *User) address(ch Channel) *string {
+	if ch == ByPhone {
+		return &u.Phone
+	}
+	return &u.Email
+}
+
+// Address returns the address of a channel, empty where the user has none.
+func (u *User) Address(ch Channel) string { return *u.address(ch) }
+
 // learn takes over what an identity says. What WeChat leaves out this time is
 // not forgotten.
 func (u *User) learn(id Identity) {
@@ -82,7 +100,9 @@ func (u *User) learn(id Identity) {
 	set(&known.UnionID, id.UnionID)
 	set(&known.Nickname, id.Nickname)
 	set(&known.Avatar, id.Avatar)
-	set(&u.Name, id.Nickname)
+	if !u.NameChosen {
+		set(&u.Name, id.Nickname)
+	}
 	set(&u.Avatar, id.Avatar)
 	set(&u.Phone, id.Phone)
 }

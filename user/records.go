@@ -1,0 +1,217 @@
+// Copyright 2026 the caddy-wechat authors
+// SPDX-License-Identifier: Apache-2.0
+
+package user
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/caddy-wechat/caddy-wechat/store"
+	"github.com/caddy-wechat/caddy-wechat/store/record"
+)
+
+const (
+	cachedUsers = 50_000
+	// identityPrefix and unionPrefix begin the keys that say whose an identity is;
+	// those of addresses begin with their channel.
+	identityPrefix = "identity:"
+	unionPrefix    = "unionid:"
+)
+
+var (
+	// ErrNotFound says that there is no such user.
+	ErrNotFound = errors.New("no such user")
+
+	// ErrChanged says that somebody else was faster to change a user.
+	ErrChanged = errors.New("the user has been changed in the meantime")
+
+	errNoIdentity = errors.New("an identity needs an app id and an openid")
+)
+
+// Records holds the users of one store. It outlives the configurations that use it.
+type Records struct {
+	store   store.Store
+	set     *record.Set[User]
+	now     func() time.Time
+	watch   watchers
+	roster  roster
+	cancels []func()
+}
+
+// NewRecords returns the users kept in s. now is the clock; nil means time.Now.
+func NewRecords(s store.Store, now func() time.Time) *Records {
+	if now == nil {
+		now = time.Now
+	}
+	r := &Records{store: s, now: now, set: record.New[User](record.Config{Store: s, Kind: "user", Size: cachedUsers, Now: now})}
+	r.set.OnChange(r.watch.wake)
+	r.set.OnGap(r.watch.wakeAll)
+	r.roster.init(r)
+	return r
+}
+
+// Close ends the subscriptions to the store's notices.
+func (r *Records) Close() {
+	for _, cancel := range r.cancels {
+		cancel()
+	}
+	r.set.Close()
+	r.roster.close()
+}
+
+// Find returns a user as the store has it now, or ErrNotFound.
+func (r *Records) Find(ctx context.Context, id string) (*User, error) {
+	u, found, err := r.set.Reload(ctx, id)
+	if err == nil && !found {
+		err = ErrNotFound
+	}
+	return u, err
+}
+
+// Owner returns the id of the user who has an identity, empty where nobody does.
+func (r *Records) Owner(ctx context.Context, appID, openID string) (string, error) {
+	return r.pointer(ctx, identityKey(Identity{AppID: appID, OpenID: openID}))
+}
+
+// Change is what an operator changes of a user; what is nil stays.
+type Change struct {
+	Status *Status   `json:"status,omitempty"`
+	Roles  *[]string `json:"roles,omitempty"`
+	// Leaving says that the user is about to be deleted.
+	Leaving bool `json:"-"`
+	// If is asked, in the same step, whether the user is still as expected; nil
+	// expects nothing.
+	If func(*User) bool `json:"-"`
+}
+
+// Validate says what is wrong with a change.
+func (c Change) Validate() error {
+	if c.Status != nil && !slices.Contains([]Status{Active, Pending, Disabled}, *c.Status) {
+		return fmt.Errorf("status %q is unknown: use active, pending or disabled", *c.Status)
+	}
+	if c.Roles == nil {
+		return nil
+	}
+	if len(*c.Roles) > maxRoles {
+		return fmt.Errorf("%d roles are too many: at most %d", len(*c.Roles), maxRoles)
+	}
+	for _, role := range *c.Roles {
+		if err := ValidateRole(role); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxRoles bounds how many roles a user is given.
+const maxRoles = 32
+
+// Change makes a valid change, tells every node, and returns the user as he was
+// and as he is. The error is ErrNotFound where there is none, and wraps ErrChanged
+// where c.If does not hold.
+func (r *Records) Change(ctx context.Context, id string, c Change) (before, after *User, err error) {
+	after, err = r.set.Update(ctx, id, 0, func(u *User) (bool, error) {
+		if c.If != nil && !c.If(u) {
+			return false, ErrChanged
+		}
+		before = clone(u)
+		u.AccessAt = r.now().UTC()
+		if c.Status != nil {
+			u.Status, u.Leaving = *c.Status, c.Leaving
+		}
+		if c.Roles != nil {
+			u.Roles = slices.Clone(*c.Roles)
+			slices.Sort(u.Roles)
+			u.Roles = slices.Compact(u.Roles)
+		}
+		return true, nil
+	}, accessChanged(id))
+	if err == nil && after == nil {
+		err = ErrNotFound
+	}
+	return before, after, err
+}
+
+// Rename sets the display name, which no nickname of WeChat's replaces from then on.
+func (r *Records) Rename(ctx context.Context, id, name string) error {
+	u, err := r.set.Update(ctx, id, 0, func(u *User) (bool, error) {
+		u.Name, u.NameChosen = name, true
+		return true, nil
+	})
+	if err == nil && u == nil {
+		err = ErrNotFound
+	}
+	return err
+}
+
+// Delete removes a user with all that leads to him, and returns what there was. A
+// person who signs in after that is a new one. Access ends first: a delete that
+// ended half-way leaves a disabled user, to be deleted again.
+func (r *Records) Delete(ctx context.Context, id string) (*User, error) {
+	disabled := Disabled
+	_, u, err := r.Change(ctx, id, Change{Status: &disabled, Leaving: true})
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range u.keys() {
+		if err := r.dropPointer(ctx, key, id); err != nil {
+			return nil, err
+		}
+	}
+	_, err = r.set.Delete(ctx, id, accessChanged(id))
+	return u, err
+}
+
+func (r *Records) pointer(ctx context.Context, key string) (string, error) {
+	v, _, err := r.store.Get(ctx, key)
+	return string(v), err
+}
+
+// dropPointer deletes a pointer unless it leads to another user by now.
+func (r *Records) dropPointer(ctx context.Context, key, id string) error {
+	owner, err := r.pointer(ctx, key)
+	if err != nil || owner != id {
+		return err
+	}
+	if _, err := r.store.Delete(ctx, key); err != nil {
+		return fmt.Errorf("forgetting an identity or address: %w", err)
+	}
+	return nil
+}
+
+// keys are those of all pointers to the user.
+func (u *User) keys() (keys []string) {
+	for _, id := range u.Identities {
+		keys = append(keys, keysOf(id)...)
+	}
+	return append(keys, u.addressKeys()...)
+}
+
+// addressKeys are those of the pointers from the user's addresses.
+func (u *User) addressKeys() (keys []string) {
+	for _, ch := range channels {
+		if address := u.Address(ch); address != "" {
+			keys = append(keys, addressKey(ch, address))
+		}
+	}
+	return keys
+}
+
+var channels = []Channel{ByEmail, ByPhone}
+
+func addressKey(ch Channel, address string) string { return string(ch) + ":" + address }
+
+// keysOf are the keys of the pointers from an identity to its user.
+func keysOf(id Identity) []string {
+	keys := []string{identityKey(id)}
+	if id.UnionID != "" {
+		keys = append(keys, unionPrefix+id.UnionID)
+	}
+	return keys
+}
+
+func identityKey(id Identity) string { return identityPrefix + id.AppID + ":" + id.OpenID }
