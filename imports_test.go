@@ -63,12 +63,16 @@ func within(path string, dirs ...string) bool {
 // here is not allowed.
 var allowed = map[string][]string{
 	"":                      {"caddymodule"},
-	"caddymodule":           {"portal", "login", "session", "user", "store", "store/embedded", "store/redis", "wechat", "internal/bucket"},
-	"portal":                {"portal/page", "login", "session", "user", "store", "wechat", "internal/bucket"},
+	"caddymodule":           {"portal", "people", "userfile", "audit", "sender", "login", "session", "user", "store", "store/embedded", "store/redis", "wechat", "internal/bucket"},
+	"portal":                {"portal/page", "people", "audit", "sender", "login", "session", "user", "store", "wechat", "internal/bucket"},
+	"userfile":              {"people", "user"},
+	"people":                {"audit", "session", "user", "store"},
+	"audit":                 {},
+	"sender":                {},
 	"portal/page":           {},
 	"login":                 {"store", "wechat", "internal/bucket"},
 	"session":               {"store", "store/record"},
-	"user":                  {"store", "store/record"},
+	"user":                  {"store", "store/record", "wechat"},
 	"store":                 {},
 	"store/record":          {"store"},
 	"store/embedded":        {"store", "store/internal/topics"},
@@ -123,6 +127,7 @@ func TestImports_LibrariesStayInTheirPackage(t *testing.T) {
 		{"github.com/redis/go-redis", []string{"store/redis"}},
 		{"github.com/golang-jwt/jwt", []string{"session"}},
 		{"github.com/prometheus/", []string{"caddymodule"}},
+		{"github.com/wneessen/go-mail", []string{"sender"}},
 	} {
 		for _, p := range packages(t) {
 			if within(p.ImportPath, rule.dirs...) {
