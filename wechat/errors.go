@@ -34,9 +34,11 @@ func (e *Error) Error() string {
 }
 
 // Is makes "system busy" an [ErrUnavailable], a code that WeChat does not accept
-// an [ErrInvalidCode], and a person whom it holds back an [ErrUserBlocked].
+// an [ErrInvalidCode], a person whom it holds back an [ErrUserBlocked], and one to
+// whom it passes no message on an [ErrUnreachable].
 func (e *Error) Is(target error) bool {
 	return target == ErrUnavailable && e.Code == codeBusy ||
+		target == ErrUnreachable && e.unreachable() ||
 		target == ErrInvalidCode && (e.rejectsCode() || e.rejectsPhoneCode()) ||
 		target == ErrUserBlocked && e.Code == codeBlocked
 }
@@ -99,6 +101,9 @@ func (e *Error) entry() codeEntry {
 		return entry
 	}
 	if entry, ok := miniCodes[e.Endpoint][e.Code]; ok {
+		return entry
+	}
+	if entry, ok := messageCodes[e.Code]; ok && e.Endpoint == messageEndpoint {
 		return entry
 	}
 	if entry, ok := codes[e.Code]; ok {

@@ -34,6 +34,7 @@ type Phone struct {
 	browser *http.Client
 	follows map[string]bool          // guarded by server.mu
 	chats   map[string][]ChatMessage // guarded by server.mu
+	grants  map[string]messageGrants // guarded by server.mu; by account
 	oauth   personOAuth              // guarded by server.mu
 }
 
@@ -51,7 +52,7 @@ func (s *Server) Phone(name string) *Phone {
 	defer s.mu.Unlock()
 	p := s.people[name]
 	if p == nil {
-		p = &Phone{server: s, name: name, follows: map[string]bool{}, chats: map[string][]ChatMessage{}, oauth: newPersonOAuth(name)}
+		p = &Phone{server: s, name: name, follows: map[string]bool{}, chats: map[string][]ChatMessage{}, grants: map[string]messageGrants{}, oauth: newPersonOAuth(name)}
 		p.browser = s.newWebview(p)
 		s.people[name] = p
 	}
@@ -210,6 +211,7 @@ func (p *Phone) SendText(ctx context.Context, appID, text string) (*Delivery, er
 		return nil, fmt.Errorf("sending a text message to %s: %w", appID, ErrNotFollower)
 	}
 	p.show(appID, ChatMessage{Text: text, At: p.server.opts.Now()})
+	p.grant(appID, byMessage)
 	m := p.message(app, "text")
 	m.Content, m.MsgID = text, randomDigits(17)
 	return p.server.deliver(ctx, p, appID, m)
@@ -220,6 +222,7 @@ func (p *Phone) event(ctx context.Context, appID, event, key, ticket string) (*D
 	if err != nil {
 		return nil, err
 	}
+	p.grant(appID, event)
 	m := p.message(app, "event")
 	m.Event, m.EventKey, m.Ticket = event, key, ticket
 	return p.server.deliver(ctx, p, appID, m)
@@ -243,6 +246,10 @@ func (p *Phone) Chat(appID string) []ChatMessage {
 func (p *Phone) show(appID string, m ChatMessage) {
 	p.server.mu.Lock()
 	defer p.server.mu.Unlock()
+	p.showLocked(appID, m)
+}
+
+func (p *Phone) showLocked(appID string, m ChatMessage) {
 	chat := append(p.chats[appID], m)
 	p.chats[appID] = chat[max(0, len(chat)-maxChat):]
 	p.server.version++

@@ -25,6 +25,7 @@ const (
 	EndpointClearQuota  = "/cgi-bin/clear_quota"
 	EndpointAPIDomainIP = "/cgi-bin/get_api_domain_ip"
 	EndpointCallbackIP  = "/cgi-bin/getcallbackip"
+	EndpointMessage     = "/cgi-bin/message/custom/send"
 )
 
 const (
@@ -159,6 +160,7 @@ func (s *Server) routes() *http.ServeMux {
 		EndpointClearQuota:  s.clearQuota,
 		EndpointAPIDomainIP: s.ipList,
 		EndpointCallbackIP:  s.ipList,
+		EndpointMessage:     s.sendMessage,
 	} {
 		mux.Handle(endpoint, s.endpoint(endpoint, jsonHandler(answer)))
 	}
