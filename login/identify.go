@@ -45,6 +45,11 @@ func (c WeChat) PhoneNumber(ctx context.Context, code string) (string, error) {
 	return n.E164(), nil
 }
 
+// SendText writes to a person in the chat with the account.
+func (c WeChat) SendText(ctx context.Context, openID, text string) error {
+	return c.SendCustomMessage(ctx, openID, text)
+}
+
 // Exchange returns the person for whom WeChat's page gave the code, with name and
 // avatar where the person has agreed to that.
 func (c WeChat) Exchange(ctx context.Context, code string) (Person, error) {

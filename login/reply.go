@@ -17,6 +17,9 @@ type Replies struct {
 	Confirm string `json:"confirm,omitempty"`
 	// SignedIn says that the browser is signed in, or is about to be.
 	SignedIn string `json:"signed_in,omitempty"`
+	// NewSignIn tells of a browser that has been signed in, once it is; {link} ends
+	// that again for a day.
+	NewSignIn string `json:"new_sign_in,omitempty"`
 	// Declined says that the attempt was declined or given up.
 	Declined string `json:"declined,omitempty"`
 	// Expired says that the QR code is too old.
@@ -41,6 +44,8 @@ var defaultReplies = Replies{
 		"<a href=\"{link}\">点击这里确认或拒绝</a>\n\n如果不是你本人正在登录，请拒绝或忽略本消息。",
 	SignedIn: "你已登录【{site}】\n\n浏览器：{browser}\n地址：{address}\n时间：{time}（北京时间）\n\n" +
 		"不是你本人？<a href=\"{link}\">点击这里立即退出该登录</a>",
+	NewSignIn: "【{site}】有新的登录\n\n浏览器：{browser}\n地址：{address}\n时间：{time}（北京时间）\n\n" +
+		"不是你本人？<a href=\"{link}\">点击这里立即退出该登录</a>（24 小时内有效）",
 	Declined:    "【{site}】本次登录已取消。如需登录，请刷新网页再试一次。",
 	Expired:     "二维码已过期。请在网页上获取新的二维码，再扫一次。",
 	CodeExpired: "验证码不正确或已过期。请核对网页上的验证码，或在网页上获取新的验证码，再发送一次。",
@@ -64,13 +69,23 @@ func (r Replies) ToScan(a Attempt, openID string) string {
 		// Nothing of somebody else's attempt, least of all its link.
 		return strings.ReplaceAll(r.taken(a.Method), "{site}", a.Site)
 	}
+	return fill(r.toOwner(a), a)
+}
+
+// ToSignedIn tells the person whose attempt it is of the session that came of it.
+func (r Replies) ToSignedIn(a Attempt) string {
+	return fill(cmp.Or(r.NewSignIn, defaultReplies.NewSignIn), a)
+}
+
+// fill puts what an attempt is about into a message.
+func fill(text string, a Attempt) string {
 	return strings.NewReplacer(
 		"{site}", a.Site,
 		"{link}", a.Portal+"/confirm/"+a.Token,
 		"{browser}", a.Client.Browser,
 		"{address}", a.Client.Address,
 		"{time}", a.CreatedAt.In(Beijing).Format("2006-01-02 15:04:05"),
-	).Replace(r.toOwner(a))
+	).Replace(text)
 }
 
 // toOwner is the answer to the person whose attempt it is.

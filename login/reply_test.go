@@ -137,3 +137,22 @@ func TestRepliesFitAMessage(t *testing.T) {
 		}
 	}
 }
+
+// TestRepliesToSignedIn: the message about a new sign-in names everything by which a
+// person knows whether it was him, holds the link that ends it, and fits into what
+// WeChat takes.
+func TestRepliesToSignedIn(t *testing.T) {
+	got := Replies{}.ToSignedIn(repliedAttempt(Consumed))
+	for _, part := range []string{"我的网站", "Firefox · Linux", "192.0.2.7", "2026-09-01 20:00:00", `href="https://site.example/_wechat/confirm/TOKEN"`, "不是你本人", "24 小时"} {
+		if !strings.Contains(got, part) {
+			t.Errorf("%q lacks %q", got, part)
+		}
+	}
+	if strings.ContainsAny(got, "{}") || len(got) > 1024 {
+		t.Errorf("%d bytes: %q", len(got), got)
+	}
+	own := Replies{NewSignIn: "{site} {link} {browser} {address} {time} {env.SECRET}"}.ToSignedIn(repliedAttempt(Consumed))
+	if own != "我的网站 https://site.example/_wechat/confirm/TOKEN Firefox · Linux 192.0.2.7 2026-09-01 20:00:00 {env.SECRET}" {
+		t.Errorf("the operator's own: %q", own)
+	}
+}
