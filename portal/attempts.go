@@ -54,7 +54,7 @@ func stateOf(a login.Attempt) attemptState {
 func (p *Portal) loginPage(w http.ResponseWriter, r *http.Request) {
 	returnTo := localPath(r.URL.Query().Get("return_to"))
 	who, err := p.identify(r.Context(), credentialsOf(r))
-	if err == nil && p.Users.Admission(who.User) == user.Admitted {
+	if err == nil && p.admission(who) == user.Admitted {
 		w.Header().Set("Cache-Control", "no-store")
 		http.Redirect(w, r, returnTo, http.StatusSeeOther) //nolint:gosec // localPath has judged it
 		return
@@ -71,7 +71,7 @@ func (p *Portal) asset(w http.ResponseWriter, r *http.Request) {
 // beginAttempt is POST attempts.
 func (p *Portal) beginAttempt(w http.ResponseWriter, r *http.Request) {
 	addr := p.ClientAddr(r)
-	if wait := p.limits.begin(addr, p.Now()); wait > 0 {
+	if wait := p.limits.attempts.take(addr, p.Now()); wait > 0 {
 		p.Count("attempt", "", "limited")
 		setRetryAfter(w, wait)
 		writeError(w, http.StatusTooManyRequests, "too_many_attempts", "too many sign-in attempts from this address: wait and try again")

@@ -11,8 +11,10 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/audit"
 	"github.com/caddy-wechat/caddy-wechat/login"
 	"github.com/caddy-wechat/caddy-wechat/portal/page"
+	"github.com/caddy-wechat/caddy-wechat/session"
 )
 
 // confirmPage is GET confirm/{token}: what the person who scanned is asked.
@@ -77,18 +79,46 @@ func (p *Portal) linkedAttempt(r *http.Request) (login.Attempt, error) {
 }
 
 // disown ends the session of an attempt, also where a store that is full does not
-// take the answer.
+// take the answer. Without an error, there is none any more.
 func (p *Portal) disown(r *http.Request, a login.Attempt) (login.Attempt, error) {
 	answered, _, err := p.anySite.Answer(r.Context(), a.Token, login.ChoiceRevoke, login.Person{})
 	if err == nil {
 		a = answered
 	}
 	if a.SessionID != "" {
-		if _, revokeErr := p.Sessions.Revoke(r.Context(), a.SessionID); err == nil {
-			err = revokeErr
+		if endErr := p.endDisowned(r, a); err == nil {
+			err = endErr
 		}
 	}
 	return a, err
+}
+
+// endDisowned ends the session that came of an attempt, and whatever took its place:
+// whoever has it may have had the user made one with his own, by an address, and got
+// another session for that. Where it is not the one it was, all sessions end of the
+// user whose the person's WeChat identity is now.
+func (p *Portal) endDisowned(r *http.Request, a login.Attempt) error {
+	s, err := p.Sessions.Find(r.Context(), a.SessionID)
+	if err != nil && !errors.Is(err, session.ErrInvalid) {
+		return err
+	}
+	// This comes first: a session that is about to take its place is not given out then,
+	// and one that has taken it is the owner's whom the next step finds.
+	lived, err := p.Sessions.Revoke(r.Context(), a.SessionID)
+	if err != nil {
+		return err
+	}
+	owner, err := p.Users.Owner(r.Context(), a.AppID, a.OpenID)
+	if err != nil || owner == "" || lived && owner == s.UserID {
+		return err
+	}
+	n, err := p.Sessions.RevokeUser(r.Context(), owner)
+	if err == nil && n > 0 {
+		event := ofAttempt(audit.RevokeSessions, a, owner)
+		event.Count = n
+		p.record(r, event)
+	}
+	return err
 }
 
 // revokeAttempt is the answer "that was not me" after the fact: the session that
@@ -111,6 +141,7 @@ func (p *Portal) noteDisowned(r *http.Request, a login.Attempt) {
 	p.Log.Warn("sign-in disowned on the phone", zap.String("account", a.AppID), zap.String("openid", maskOpenID(a.OpenID)),
 		zap.String("browser_ip", a.Client.Address), zap.Stringer("client_ip", p.ClientAddr(r)))
 	p.Count("attempt", a.AppID, "disowned")
+	p.record(r, ofAttempt(audit.Disown, a, ""))
 }
 
 func (p *Portal) showConfirm(w http.ResponseWriter, r *http.Request, status int, a login.Attempt) {

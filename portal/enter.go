@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/audit"
 	"github.com/caddy-wechat/caddy-wechat/login"
 	"github.com/caddy-wechat/caddy-wechat/session"
 	"github.com/caddy-wechat/caddy-wechat/store"
@@ -34,17 +35,22 @@ type entered struct {
 // enter ends a confirmed attempt and makes the session of its browser: the step
 // that, of any number of requests, only one takes. The error is a
 // *user.DeniedError for a person who may not enter, login.ErrState where another
-// request was faster, errDisowned, login.ErrNotFound, or one of the store.
+// request was faster, errDisowned, session.ErrSignedOut, login.ErrNotFound, or one of
+// the store.
 func (p *Portal) enter(r *http.Request, a login.Attempt) (entered, error) {
-	u, err := p.Users.SignIn(r.Context(), user.Identity{
+	u, news, err := p.Users.SignIn(r.Context(), user.Identity{
 		AppID: a.AppID, OpenID: a.OpenID, UnionID: a.UnionID, Nickname: a.Name, Avatar: a.Avatar, Phone: a.Phone,
 	})
-	if denied, ok := errors.AsType[*user.DeniedError](err); ok {
+	denied, isDenied := errors.AsType[*user.DeniedError](err)
+	switch {
+	case isDenied:
+		p.recordNews(r, a, denied.UserID, news)
 		return entered{}, p.deny(r, a, denied)
-	}
-	if err != nil {
+	case err != nil:
+		p.recordNews(r, a, "", news)
 		return entered{}, err
 	}
+	p.recordNews(r, a, u.ID, news)
 	if store.PatienceOf(r.Context()).Left(storePatience) < issuePatience {
 		return entered{}, errNoPatience
 	}
@@ -52,10 +58,13 @@ func (p *Portal) enter(r *http.Request, a login.Attempt) (entered, error) {
 	if err := p.Login.Consume(r.Context(), a.ID, credentialsOf(r).browser, id); err != nil {
 		return entered{}, err
 	}
-	s, cookie, err := p.Sessions.Issue(r.Context(), session.Session{
+	s, err := p.issue(r, session.Session{
 		ID: id, UserID: u.ID, Method: a.Method, AppID: a.AppID, OpenID: a.OpenID,
 		Site: hostnameOf(a.Portal), IP: a.Client.Address, UserAgent: truncate(r.UserAgent(), maxUserAgent),
 	})
+	if denied, ok := errors.AsType[*user.DeniedError](err); ok {
+		p.noteDenied(r, a, denied)
+	}
 	if err != nil {
 		return entered{}, err
 	}
@@ -64,9 +73,53 @@ func (p *Portal) enter(r *http.Request, a login.Attempt) (entered, error) {
 	}
 	p.endPrevious(r)
 	p.Count("attempt", a.AppID, "signed_in")
+	event := ofAttempt(audit.SignIn, a, u.ID)
+	if event.SessionID = id; news.Fresh {
+		event.Action = audit.Register
+		p.record(r, event)
+		event.Action = audit.SignIn
+	}
+	p.record(r, event)
+	p.tellOfSignIn(a)
 	p.Log.Info("signed in", zap.String("user_id", u.ID), zap.String("account", a.AppID), zap.String("method", a.Method),
 		zap.String("openid", maskOpenID(a.OpenID)), zap.Stringer("client_ip", p.ClientAddr(r)))
-	return entered{s, cookie}, nil
+	return s, nil
+}
+
+// recordNews records what a sign-in has changed in the directory, whatever becomes of
+// the sign-in. userID is empty where it is not known whose it is.
+func (p *Portal) recordNews(r *http.Request, a login.Attempt, userID string, news user.News) {
+	if news.Bound != "" {
+		event := ofAttempt(audit.Bind, a, userID)
+		event.Channel, event.Address = string(user.ByPhone), news.Bound
+		p.record(r, event)
+	}
+	for _, id := range news.Merged {
+		event := ofAttempt(audit.Merge, a, userID)
+		event.Before, event.After = id, userID
+		p.record(r, event)
+	}
+}
+
+// issue begins a session, unless its user has been disabled or deleted since he was let
+// in: whoever did that has ended the sessions there were, and not this one. The error
+// is a *user.DeniedError then, or session.ErrSignedOut.
+func (p *Portal) issue(r *http.Request, begun session.Session) (entered, error) {
+	s, cookie, err := p.Sessions.Issue(r.Context(), begun)
+	if err != nil {
+		return entered{}, err
+	}
+	u, err := p.Users.Find(r.Context(), s.UserID)
+	switch {
+	case err == nil && u.Status != user.Disabled:
+		return entered{s, cookie}, nil
+	case err == nil:
+		err = &user.DeniedError{Reason: user.ReasonDisabled, UserID: u.ID}
+	case errors.Is(err, user.ErrNotFound):
+		err = session.ErrSignedOut
+	}
+	_, _ = p.Sessions.Revoke(r.Context(), s.ID) // its cookie is never given out
+	return entered{}, err
 }
 
 // deny ends the attempt of a person who has proven who he is and may not enter.
@@ -74,10 +127,18 @@ func (p *Portal) deny(r *http.Request, a login.Attempt, why *user.DeniedError) e
 	if err := p.Login.Deny(r.Context(), a.ID, credentialsOf(r).browser, why.Reason); err != nil && !errors.Is(err, login.ErrState) {
 		return err
 	}
+	p.noteDenied(r, a, why)
+	return why
+}
+
+// noteDenied takes note of a person who may not enter.
+func (p *Portal) noteDenied(r *http.Request, a login.Attempt, why *user.DeniedError) {
 	p.Count("attempt", a.AppID, "denied")
+	event := ofAttempt(audit.SignIn, a, why.UserID)
+	event.Result, event.Reason = audit.Refused, why.Reason
+	p.record(r, event)
 	p.Log.Info("sign-in denied", zap.String("reason", why.Reason), zap.String("account", a.AppID),
 		zap.String("openid", maskOpenID(a.OpenID)), zap.Stringer("client_ip", p.ClientAddr(r)))
-	return why
 }
 
 // disowned ends a new session if the person has said "that was not me" before

@@ -49,8 +49,8 @@ func (p *Portal) Serve(w http.ResponseWriter, r *http.Request, next Next) error 
 		p.unavailable(w, r, err)
 		return nil
 	}
-	if why := p.Users.Admission(who.User); why != user.Admitted {
-		p.turnAway(w, r, why)
+	if why := p.admission(who); why != user.Admitted {
+		p.turnAway(w, r, who, why)
 		return nil
 	}
 	return p.pass(w, r, creds, who, next)
@@ -66,6 +66,17 @@ func (p *Portal) pass(w http.ResponseWriter, r *http.Request, creds credentials,
 	if !p.Sessions.Live(ctx, who.Session.ID) { // revoked since it was checked
 		p.askToSignIn(w, r)
 		return nil
+	}
+	switch now, err := p.Users.Renew(ctx, who.User); {
+	case err != nil: // deleted since then
+		p.askToSignIn(w, r)
+		return nil
+	case now != who.User: // another role, or status
+		who = &Principal{Session: who.Session, User: now}
+		if why := p.admission(who); why != user.Admitted {
+			p.turnAway(w, r, who, why)
+			return nil
+		}
 	}
 	p.setHeaders(r.Header, who)
 	return next(w, p.mark(ctx, r, creds), who)
@@ -190,17 +201,22 @@ func (p *Portal) showLogin(w http.ResponseWriter, r *http.Request, status int, r
 }
 
 // turnAway answers a person who is signed in and may not enter.
-func (p *Portal) turnAway(w http.ResponseWriter, r *http.Request, why user.Admission) {
+func (p *Portal) turnAway(w http.ResponseWriter, r *http.Request, who *Principal, why user.Admission) {
+	if p.askForMissing(w, r, why) {
+		return
+	}
 	kind, message := page.Disabled, "an operator has disabled this user"
 	switch why {
 	case user.AwaitingApproval:
 		kind, message = page.Pending, "this user awaits an operator's approval"
 	case user.NotAllowed:
 		kind, message = page.NotAdmitted, "this user is not among those who may enter"
-	case user.IsDisabled, user.Admitted: // the last comes to no one here
+	case roleMissing:
+		kind, message = page.RoleMissing, "this user lacks the role that this site requires"
+	case user.IsDisabled, user.Admitted, user.EmailMissing, user.PhoneMissing, user.NameMissing: // the last four do not come here
 	}
 	if isNavigation(r) {
-		p.pages.Notice(w, r, http.StatusForbidden, kind)
+		p.pages.TurnedAway(w, r, kind, who.User.Name)
 		return
 	}
 	writeJSON(w, http.StatusForbidden, apiError{Error: "not_admitted", Reason: string(why), Message: message})

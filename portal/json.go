@@ -26,6 +26,9 @@ type apiError struct {
 	Message  string `json:"message"`
 	Reason   string `json:"reason,omitempty"`
 	LoginURL string `json:"login_url,omitempty"`
+	// BindURL and NameURL are where a person mends what is missing.
+	BindURL string `json:"bind_url,omitempty"`
+	NameURL string `json:"name_url,omitempty"`
 }
 
 func writeError(w http.ResponseWriter, status int, code, message string) {

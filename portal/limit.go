@@ -4,6 +4,7 @@
 package portal
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -75,17 +76,57 @@ func (l *limiter) giveBack(client netip.Addr) {
 	}
 }
 
+// CodeLimits are those for codes: of those sent to an address, and of the wrong ones
+// typed. All sites of one gateway share them, else each would add to what a client may
+// do. The nil *CodeLimits sets no limit.
+type CodeLimits struct{ sent, wrong wideLimiter }
+
+// NewCodeLimits returns limits of which nobody has used a turn.
+func NewCodeLimits(r Rate) *CodeLimits {
+	return &CodeLimits{sent: newWideLimiter(r), wrong: newWideLimiter(r)}
+}
+
+// wideLimiter is a limit for each client and a wider one for its network.
+type wideLimiter struct{ clients, networks *limiter }
+
+func newWideLimiter(r Rate) wideLimiter {
+	return wideLimiter{clients: newLimiter(r), networks: newNetworkLimiter(r.wider())}
+}
+
+// take uses up a turn, and says how long to wait where there is none. Where the
+// network has none, the client keeps its own.
+func (l wideLimiter) take(client netip.Addr, now time.Time) (wait time.Duration) {
+	if wait = l.clients.take(client, now); wait > 0 {
+		return wait
+	}
+	if wait = l.networks.take(client, now); wait > 0 {
+		l.clients.giveBack(client)
+	}
+	return wait
+}
+
+// giveBack returns a turn that was taken and that did not count.
+func (l wideLimiter) giveBack(client netip.Addr) {
+	l.clients.giveBack(client)
+	l.networks.giveBack(client)
+}
+
 // limits are those of a Portal.
 type limits struct {
-	attempts, networks, pushes *limiter
+	attempts wideLimiter
+	pushes   *limiter
+	// codes are those sent to an address, wrongCodes the wrong ones typed.
+	codes, wrongCodes wideLimiter
 	// quiet tells networks from which hardly anybody has begun an attempt.
 	quiet    *limiter
 	confirms guesses
 }
 
 func newLimits(l Limits) limits {
+	codes := cmp.Or(l.Codes, new(CodeLimits))
 	return limits{
-		attempts: newLimiter(l.Attempts), networks: newNetworkLimiter(l.Attempts.wider()), pushes: newLimiter(l.Pushes),
+		attempts: newWideLimiter(l.Attempts), pushes: newLimiter(l.Pushes),
+		codes: codes.sent, wrongCodes: codes.wrong,
 		quiet:    newNetworkLimiter(Rate{Count: quietAttempts, Per: 24 * time.Hour}),
 		confirms: newGuesses(l.Confirms),
 	}
@@ -94,18 +135,6 @@ func newLimits(l Limits) limits {
 // quietAttempts is how many attempts a network may begin, and again in a day, that
 // are served to the last of what WeChat grants.
 const quietAttempts = 5
-
-// begin uses up a turn to begin an attempt, and says how long to wait where there
-// is none. Where the network has none, the client keeps its own.
-func (l *limits) begin(client netip.Addr, now time.Time) (wait time.Duration) {
-	if wait = l.attempts.take(client, now); wait > 0 {
-		return wait
-	}
-	if wait = l.networks.take(client, now); wait > 0 {
-		l.attempts.giveBack(client)
-	}
-	return wait
-}
 
 // guesses bound what it costs that strangers guess at secrets. What leads somewhere
 // counts against nobody: a whole town may share one address.

@@ -167,7 +167,7 @@ func TestQ14ManyAddresses(t *testing.T) {
 			t.Errorf("an honest visitor from %s: %d %s", honest, w.Code, w.Body)
 		}
 	}
-	for name, l := range map[string]*limiter{"attempts": c.limits.attempts, "networks": c.limits.networks, "quiet": c.limits.quiet} {
+	for name, l := range map[string]*limiter{"attempts": c.limits.attempts.clients, "networks": c.limits.attempts.networks, "quiet": c.limits.quiet} {
 		l.buckets.CleanUp()
 		if n := l.buckets.EstimatedSize(); n > limitedClients {
 			t.Errorf("%s: %d clients are remembered", name, n)

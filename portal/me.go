@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/audit"
 	"github.com/caddy-wechat/caddy-wechat/portal/page"
 	"github.com/caddy-wechat/caddy-wechat/session"
 	"github.com/caddy-wechat/caddy-wechat/user"
@@ -30,11 +31,11 @@ func (p *Portal) me(w http.ResponseWriter, r *http.Request) {
 		p.unavailable(w, r, err)
 		return
 	}
-	if why := p.Users.Admission(who.User); why != user.Admitted {
-		p.turnAway(w, r, why)
+	if why := p.admission(who); why != user.Admitted {
+		p.turnAway(w, r, who, why)
 		return
 	}
-	roles := who.User.Roles
+	roles := who.User.AllRoles
 	if roles == nil {
 		roles = []string{}
 	}
@@ -75,6 +76,11 @@ func (p *Portal) logout(w http.ResponseWriter, r *http.Request) {
 		p.unavailable(w, r, err) // the cookie stays: the session still lives
 		return
 	}
+	p.signedOut(w, r)
+}
+
+// signedOut answers a browser whose session has ended by its own wish.
+func (p *Portal) signedOut(w http.ResponseWriter, r *http.Request) {
 	p.cookies.clearSession(w)
 	w.Header().Set("Cache-Control", "no-store")
 	if wantsJSON(r) {
@@ -98,15 +104,19 @@ func readEverywhere(w http.ResponseWriter, r *http.Request) (bool, error) {
 }
 
 func (p *Portal) endSessions(r *http.Request, who *Principal, everywhere bool) error {
+	event := audit.Event{Action: audit.SignOut, Result: audit.OK, Actor: person(who.User.ID), UserID: who.User.ID, SessionID: who.Session.ID, Count: 1}
 	if everywhere {
-		if _, err := p.Sessions.RevokeUser(r.Context(), who.User.ID); err != nil {
+		n, err := p.Sessions.RevokeUser(r.Context(), who.User.ID)
+		if err != nil {
 			return err
 		}
+		event.Count = max(1, n)
 	}
 	if _, err := p.Sessions.Revoke(r.Context(), who.Session.ID); err != nil {
 		return err
 	}
 	p.Count("session", who.Session.AppID, "signed_out")
+	p.record(r, event)
 	p.Log.Info("signed out", zap.String("user_id", who.User.ID), zap.Bool("everywhere", everywhere), zap.Stringer("client_ip", p.ClientAddr(r)))
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/audit"
 	"github.com/caddy-wechat/caddy-wechat/login"
 	"github.com/caddy-wechat/caddy-wechat/wechat"
 )
@@ -297,4 +298,9 @@ func (p *Portal) answered(r *http.Request, a login.Attempt) {
 	p.Log.Info("sign-in answered on the phone", zap.String("state", string(a.State)), zap.String("reason", a.Reason),
 		zap.String("account", a.AppID), zap.String("openid", maskOpenID(a.OpenID)), zap.Stringer("client_ip", p.ClientAddr(r)))
 	p.Count("attempt", a.AppID, string(a.State))
+	event := ofAttempt(audit.Answer, a, "")
+	if a.State == login.Cancelled || a.State == login.Denied {
+		event.Result, event.Reason = audit.Refused, a.Reason
+	}
+	p.record(r, event)
 }

@@ -320,7 +320,7 @@ func TestRevokedBetweenCheckAndTrack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	who := &Principal{Session: &s, User: &user.User{ID: "u"}}
+	who := &Principal{Session: &s, User: &user.Member{User: &user.User{ID: "u"}}}
 	if _, err := o.Sessions.Revoke(t.Context(), s.ID); err != nil {
 		t.Fatal(err)
 	}

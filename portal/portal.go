@@ -21,8 +21,11 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/caddy-wechat/caddy-wechat/audit"
 	"github.com/caddy-wechat/caddy-wechat/login"
+	"github.com/caddy-wechat/caddy-wechat/people"
 	"github.com/caddy-wechat/caddy-wechat/portal/page"
+	"github.com/caddy-wechat/caddy-wechat/sender"
 	"github.com/caddy-wechat/caddy-wechat/session"
 	"github.com/caddy-wechat/caddy-wechat/store"
 	"github.com/caddy-wechat/caddy-wechat/user"
@@ -50,6 +53,10 @@ type Config struct {
 	Selects func(*http.Request) bool
 	// Optional lets requests without a session pass, without identity headers.
 	Optional bool
+	// Require are roles of which a user needs one; empty asks for none.
+	Require []string
+	// AdminRoles are roles of which the admin page asks for one; empty for no such page.
+	AdminRoles []string
 	// Headers are the identity headers; see DefaultHeaders.
 	Headers []Header
 	// Cookie names the session cookie, without a prefix; CookieDomain extends
@@ -59,6 +66,14 @@ type Config struct {
 	Login    *login.Service
 	Sessions *session.Manager
 	Users    *user.Directory
+	// People is what the admin page does with users.
+	People *people.Service
+	// Senders bring codes to the addresses that people are to prove.
+	Senders map[user.Channel]sender.Sender
+	// Unfollow says what happens to whoever unfollows the account.
+	Unfollow user.Unfollow
+	// Audit is told of what people do; nil for nobody.
+	Audit audit.Recorder
 	// Accounts are those whose pushes are accepted here, also for what was begun at
 	// other sites, by app id.
 	Accounts map[string]Account
@@ -93,6 +108,8 @@ type Account struct {
 	ChatCode bool
 	// Mini says who uses the mini program; nil for any other account.
 	Mini MiniProgram
+	// Messenger tells people in the chat of a new sign-in; nil where nobody is told.
+	Messenger Messenger
 	// OAuth says who has authorized; nil where WeChat's pages are not used.
 	OAuth OAuth
 	// Proof returns WeChat's page by which the person who opens a link in the
@@ -100,11 +117,19 @@ type Account struct {
 	Proof func(callback, state string) string
 }
 
+// Messenger sends a text to somebody who has been in the chat with the account lately.
+type Messenger interface {
+	SendText(ctx context.Context, openID, text string) error
+}
+
 // Limits are rates for each client address.
 type Limits struct {
 	Attempts Rate // new attempts; a network has more
 	Confirms Rate // links of the chat, and codes of a mini program, that lead nowhere
 	Pushes   Rate // deliveries of WeChat's
+	// Codes bound codes sent to an e-mail address or phone number, and wrong ones typed;
+	// nil for no limit. A network has more.
+	Codes *CodeLimits
 }
 
 // Portal serves one site.
@@ -118,9 +143,12 @@ type Portal struct {
 	limits   limits
 	anySite  *login.Service // as Login, also for attempts begun at other sites
 	mini     *miniLimits
+	codes    *user.Codes
 	warnings *throttle
 	troubles troubles
 	checkup  checkup
+	queues   queues
+	messages *messages
 	opening  singleflight.Group // of sessions, by attempt and browser
 
 	closed    chan struct{}
@@ -137,6 +165,9 @@ func New(c Config) (*Portal, error) {
 	}
 	if c.KeepOutOfLog == nil {
 		c.KeepOutOfLog = func(*http.Request) {}
+	}
+	if c.Audit == nil {
+		c.Audit = audit.Discard
 	}
 	hosts, err := originsByHost(c.Origins)
 	if err != nil {
@@ -156,6 +187,7 @@ func New(c Config) (*Portal, error) {
 		cookies:  newCookies(c.Cookie, c.CookieDomain, strings.HasPrefix(c.Origins[0], "https:")),
 		hosts:    hosts,
 		warnings: newThrottle(c.Now),
+		messages: newMessages(),
 		closed:   make(chan struct{}),
 	}
 	p.Login = c.Login.For(portals...)
@@ -166,13 +198,20 @@ func New(c Config) (*Portal, error) {
 	p.scrubber = newScrubber(p.cookies, c.Headers)
 	p.limits = newLimits(c.Limits)
 	p.mini = newMiniLimits(c.Limits.Confirms)
+	p.codes = user.NewCodes(c.Store, func() time.Time { return p.Now() })
 	p.mux = p.routes()
 	return p, nil
 }
 
-// Close ends the event streams and long polls that are open. Browsers come back
-// to whoever serves the site then; their attempts are in the store.
-func (p *Portal) Close() { p.closeOnce.Do(func() { close(p.closed) }) }
+// Close ends the event streams and long polls that are open, and what is on its way
+// to people's chats. Browsers come back to whoever serves the site then; their
+// attempts are in the store.
+func (p *Portal) Close() {
+	p.closeOnce.Do(func() {
+		close(p.closed)
+		p.messages.close()
+	})
+}
 
 func originsByHost(origins []string) (map[string]string, error) {
 	if len(origins) == 0 {
@@ -239,8 +278,22 @@ func (p *Portal) routes() *http.ServeMux {
 	handle("DELETE", "/attempts/{id}", p.sameOrigin(p.cancelAttempt))
 	handle("POST", "/attempts/{id}/session", p.sameOrigin(p.openSession))
 	handle("GET", "/me", p.me)
+	handle("GET", "/admission/events", p.streamAdmission)
 	handle("GET", "/logout", p.logoutPage)
 	handle("POST", "/logout", p.sameOriginForm(p.logout))
+	handle("GET", "/bind", p.bindPage)
+	handle("GET", "/bind/code", p.bindPage) // after a sign-in that came in between
+	handle("POST", "/bind/code", p.sameOriginForm(p.sendCode))
+	handle("POST", "/bind", p.sameOriginForm(p.bind))
+	handle("GET", "/name", p.namePage)
+	handle("POST", "/name", p.sameOriginForm(p.rename))
+	handle("GET", sessionsPath, p.sessionsPage)
+	handle("POST", sessionsPath, p.sameOriginForm(p.endOwnSessions))
+	if len(p.AdminRoles) > 0 {
+		handle("GET", adminPath, p.asAdmin(p.adminPage))
+		handle("GET", adminPath+"/users/{id}", p.asAdmin(p.adminUserPage))
+		handle("POST", adminPath+"/users/{id}", p.sameOriginForm(p.asAdmin(p.adminAct)))
+	}
 	handle("GET", "/confirm/{token}", p.confirmPage)
 	handle("POST", "/confirm/{token}", p.sameOriginForm(p.confirm))
 	handle("GET", login.CallbackPath, p.oauthCallback)
@@ -263,7 +316,7 @@ func (p *Portal) endpoint(u *url.URL) bool {
 // a path leads to an endpoint.
 func (p *Portal) serveEndpoint(w http.ResponseWriter, r *http.Request, method string, u *url.URL, c credentials) {
 	harden(w.Header())
-	if strings.HasPrefix(u.Path, p.Prefix+"/confirm/") || strings.HasPrefix(u.Path, p.Prefix+login.CallbackPath) {
+	if p.secretURL(u) {
 		p.KeepOutOfLog(r)
 	}
 	if u.RawPath != "" || !canonical(u.Path) {
@@ -277,6 +330,14 @@ func (p *Portal) serveEndpoint(w http.ResponseWriter, r *http.Request, method st
 		return
 	}
 	p.mux.ServeHTTP(w, r)
+}
+
+// secretURL says whether the URL holds what no log may: a secret, or the address or
+// name of somebody whom an admin looks for.
+func (p *Portal) secretURL(u *url.URL) bool {
+	path, _ := strings.CutPrefix(u.Path, p.Prefix)
+	return strings.HasPrefix(path, "/confirm/") || strings.HasPrefix(path, login.CallbackPath) ||
+		path == adminPath && u.Query().Get("q") != ""
 }
 
 // storePatience is how long one request waits for the store altogether.

@@ -5,7 +5,6 @@ package portal
 
 import (
 	"net/url"
-	"strings"
 
 	"github.com/caddy-wechat/caddy-wechat/session"
 	"github.com/caddy-wechat/caddy-wechat/user"
@@ -14,7 +13,7 @@ import (
 // Principal is who a request comes from.
 type Principal struct {
 	Session *session.Session
-	User    *user.User
+	User    *user.Member
 }
 
 // The fields of a Principal, as identity headers and placeholders name them.
@@ -52,7 +51,7 @@ func (p *Principal) Field(name string) string {
 	case FieldPhone:
 		return p.User.Phone
 	case FieldRoles:
-		return strings.Join(p.User.Roles, ",")
+		return p.User.RolesText
 	default:
 		return ""
 	}

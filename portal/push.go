@@ -73,6 +73,10 @@ func (p *Portal) push(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		text, err = p.answer(ctx, appID, account, m)
 	}
+	if err != nil && m.Is("unsubscribe") {
+		p.deliverAgain(w, appID, err)
+		return
+	}
 	if err != nil {
 		text = account.Replies.ToFailure()
 		p.Count("push", appID, "failed")
@@ -86,6 +90,17 @@ func (p *Portal) push(w http.ResponseWriter, r *http.Request) {
 		body, contentType = []byte("success"), "text/plain; charset=utf-8"
 	}
 	writePush(w, body, contentType)
+}
+
+// deliverAgain leaves a push without an answer, so that WeChat repeats it: nobody is
+// left in the chat who could be asked to.
+func (p *Portal) deliverAgain(w http.ResponseWriter, appID string, err error) {
+	p.Count("push", appID, "failed")
+	p.warnings.do("unfollow", func() {
+		p.Log.Error("cannot handle that somebody has unfollowed; WeChat is left to repeat it", zap.String("account", appID), zap.Error(err))
+	})
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusServiceUnavailable)
 }
 
 // answer returns the reply to a message, empty for none. The same message gets
@@ -125,6 +140,9 @@ func (p *Portal) handle(ctx context.Context, appID string, account Account, m *w
 	}
 	if m.Is("subscribe") {
 		return replies.ToFollower(method), nil
+	}
+	if m.Is("unsubscribe") {
+		return "", p.unfollowed(ctx, appID, m.FromUserName)
 	}
 	if m.MsgType != "text" || !account.ChatCode {
 		return "", nil

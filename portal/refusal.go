@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-wechat/caddy-wechat/audit"
 	"github.com/caddy-wechat/caddy-wechat/wechat"
 )
 
@@ -30,6 +31,7 @@ func (p *Portal) warnRefusal(appID, what string, err error) {
 		p.warnings.do(what+appID+refusal.Meaning(), func() {
 			p.Log.Error(what, zap.String("account", appID), zap.Int("errcode", refusal.Code),
 				zap.String("means", refusal.Meaning()), zap.String("cure", refusal.Cure()), zap.Error(err))
+			p.trouble(audit.Event{Reason: "wechat_refused", Account: appID, Detail: what + ": " + refusal.Meaning() + ": " + refusal.Cure()})
 		})
 	default:
 		p.warnings.do(what+appID, func() {
@@ -38,13 +40,16 @@ func (p *Portal) warnRefusal(appID, what string, err error) {
 	}
 }
 
+const noCodeCure = "find in the access log who begins so many attempts, and lower limit attempts; a shorter qr_ttl frees codes sooner"
+
 // noCode sends visitors to another method while an account has no code left for them
 // to send.
 func (p *Portal) noCode(w http.ResponseWriter, o Offer, err error) {
 	p.troubles.add(o, p.Now())
 	p.warnings.do("no code "+o.AppID, func() {
 		p.Log.Error("visitors get no code to send to the account", zap.String("account", o.AppID), zap.Error(err),
-			zap.String("cure", "find in the access log who begins so many attempts, and lower limit attempts; a shorter qr_ttl frees codes sooner"))
+			zap.String("cure", noCodeCure))
+		p.trouble(audit.Event{Reason: "no_codes_left", Account: o.AppID, Detail: noCodeCure})
 	})
 	p.Count("attempt", o.AppID, "limited")
 	setRetryAfter(w, troubleTime)

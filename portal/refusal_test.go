@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddy-wechat/caddy-wechat/audit"
 	"github.com/caddy-wechat/caddy-wechat/login"
 	"github.com/caddy-wechat/caddy-wechat/store"
 	"github.com/caddy-wechat/caddy-wechat/wechat"
@@ -47,7 +48,7 @@ func TestWarnRefusal(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			core, logs := observer.New(zap.DebugLevel)
 			now := noon
-			p := &Portal{Config: Config{Log: zap.New(core)}, warnings: newThrottle(func() time.Time { return now })}
+			p := &Portal{Config: Config{Log: zap.New(core), Origins: []string{"https://example.com"}, Audit: audit.Discard}, warnings: newThrottle(func() time.Time { return now })}
 			for range 100 {
 				p.warnRefusal("wxaccount", "WeChat does not say who it is", tt.err)
 			}
@@ -69,7 +70,7 @@ func TestWarnRefusal(t *testing.T) {
 	}
 	t.Run("visitors do not hide what lasts", func(t *testing.T) {
 		core, logs := observer.New(zap.DebugLevel)
-		p := &Portal{Config: Config{Log: zap.New(core)}, warnings: newThrottle(func() time.Time { return noon })}
+		p := &Portal{Config: Config{Log: zap.New(core), Origins: []string{"https://example.com"}, Audit: audit.Discard}, warnings: newThrottle(func() time.Time { return noon })}
 		p.warnRefusal("wxaccount", "what", refused("sns/oauth2/access_token", 40163))
 		p.warnRefusal("wxaccount", "what", refused("sns/oauth2/access_token", 40125))
 		if got := logs.FilterLevelExact(zap.ErrorLevel).Len(); got != 1 {

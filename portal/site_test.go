@@ -18,7 +18,7 @@ import (
 // rule go on, and with a domain there is one login for all.
 func TestG9SessionsOfASite(t *testing.T) {
 	u := newUnit(t) // at https://example.com and https://www.example.com:8443
-	person, err := u.Users.SignIn(t.Context(), user.Identity{AppID: unitApp, OpenID: "oAlice"})
+	person, _, err := u.Users.SignIn(t.Context(), user.Identity{AppID: unitApp, OpenID: "oAlice"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,7 +46,7 @@ func (p *Portal) streamAttempt(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := newEventStream(w)
-	if r.Method == http.MethodHead || s.send(a) != nil {
+	if r.Method == http.MethodHead || s.send(stateOf(a)) != nil {
 		return
 	}
 	beat := time.NewTicker(heartbeat)
@@ -78,7 +78,7 @@ func (p *Portal) streamAttempt(w http.ResponseWriter, r *http.Request) {
 		if next.State == a.State {
 			continue
 		}
-		if a = next; s.send(a) != nil {
+		if a = next; s.send(stateOf(a)) != nil {
 			return
 		}
 	}
@@ -105,8 +105,9 @@ func newEventStream(w http.ResponseWriter) *eventStream {
 	return &eventStream{w: w, rc: http.NewResponseController(w)}
 }
 
-func (s *eventStream) send(a login.Attempt) error {
-	data, err := json.Marshal(stateOf(a))
+// send sends the event `state`.
+func (s *eventStream) send(state any) error {
+	data, err := json.Marshal(state)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,10 @@
 
 package portal
 
-import "strings"
+import (
+	"cmp"
+	"strings"
+)
 
 // uaToken names what a part of a User-Agent header stands for.
 type uaToken struct{ token, name string }
@@ -40,10 +43,13 @@ var (
 // describeUserAgent says in a few words which browser this claims to be. Only
 // words of ours come out, whatever goes in: they are shown in a chat.
 func describeUserAgent(ua string) string {
+	return cmp.Or(knownUserAgent(ua), "未知浏览器")
+}
+
+// knownUserAgent is describeUserAgent, but empty where nothing is known.
+func knownUserAgent(ua string) string {
 	browser, system := uaName(uaBrowsers, ua), uaName(uaSystems, ua)
 	switch {
-	case browser == "" && system == "":
-		return "未知浏览器"
 	case browser == "" || system == "":
 		return browser + system
 	default:

@@ -88,11 +88,23 @@ func startChrome() {
 // Open opens a tab for a test. Without Chromium the test fails.
 func Open(t testing.TB) *Tab {
 	t.Helper()
+	return open(t)
+}
+
+// OpenAlone is Open for a tab that shares no cookies with any other, as if it were
+// another person's browser.
+func OpenAlone(t testing.TB) *Tab {
+	t.Helper()
+	return open(t, chromedp.WithNewBrowserContext())
+}
+
+func open(t testing.TB, options ...chromedp.ContextOption) *Tab {
+	t.Helper()
 	chrome.Do(startChrome)
 	if chrome.err != nil {
 		t.Fatalf("starting Chromium; this test needs it as %s: %v", chromium, chrome.err)
 	}
-	ctx, cancel := chromedp.NewContext(chrome.ctx)
+	ctx, cancel := chromedp.NewContext(chrome.ctx, options...)
 	t.Cleanup(cancel)
 	b := &Tab{T: t, Ctx: ctx}
 	if err := chromedp.Listen(ctx, b.listen); err != nil {

@@ -35,8 +35,11 @@ func TestAsset_Served(t *testing.T) {
 		"follow.js": "text/javascript; charset=utf-8",
 		"wire.js":   "text/javascript; charset=utf-8",
 		"time.js":   "text/javascript; charset=utf-8",
-		"page.css":  "text/css; charset=utf-8",
-		"icon.svg":  "image/svg+xml",
+
+		"admission.js": "text/javascript; charset=utf-8",
+		"people.css":   "text/css; charset=utf-8",
+		"page.css":     "text/css; charset=utf-8",
+		"icon.svg":     "image/svg+xml",
 	}
 	if len(types) != len(p.assets) {
 		t.Errorf("%d assets, the test knows %d", len(p.assets), len(types))

@@ -41,9 +41,14 @@ var chinese = texts{
 
 	Retry:         "重试",
 	Home:          "返回网站首页",
+	Back:          "返回",
 	SignIn:        "重新登录",
 	OtherIdentity: "退出，换一个微信号",
 
+	Sessions: chineseSessions,
+	Admin:    chineseAdmin,
+
+	Bind: bindChinese,
 	Notices: [noticeCount]message{
 		Cancelled:   {"已拒绝", "没有人因此登录。本页可以关闭。"},
 		WrongNumber: {"数字不符，已拒绝登录", "如果是你本人在登录，请在登录页面获取新的二维码，重新扫描。"},
@@ -51,9 +56,10 @@ var chinese = texts{
 		LinkUnknown: {"链接无效", "请从微信聊天中重新打开完整的链接，或重新扫描二维码。"},
 		Revoked:     {"已退出该登录", "那个浏览器已被退出。如果不是你本人操作，请不要再扫描来历不明的二维码。"},
 		AlreadyDone: {"这次登录已处理", "无需再做什么。如需再次登录，请重新扫描二维码。"},
-		Pending:     {"等待审核", "你已登录，网站管理员批准后即可访问。"},
+		Pending:     {"等待审核", "你已登录。请保持此页面打开，网站管理员批准后会自动进入网站。"},
 		Disabled:    {"账号已停用", "你的账号已被网站管理员停用。如有疑问，请联系管理员。"},
 		NotAdmitted: {"没有访问权限", "你已登录，但你的账号无权访问此页面。请联系网站管理员。"},
+		RoleMissing: {"没有访问权限", "你已登录，但此页面需要你尚未拥有的角色。请向网站管理员申请。"},
 		Unavailable: {"登录服务暂时不可用", "你的登录状态不受影响，请稍后重试。"},
 		TooMany:     {"操作过于频繁", "请稍等几分钟再试。"},
 		NotFound:    {"页面不存在", "这个地址下没有页面。请检查链接，或返回网站首页。"},

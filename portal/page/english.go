@@ -41,9 +41,14 @@ var english = texts{
 
 	Retry:         "Try again",
 	Home:          "Go to the site",
+	Back:          "Back",
 	SignIn:        "Sign in again",
 	OtherIdentity: "Sign out and use another account",
 
+	Sessions: englishSessions,
+	Admin:    englishAdmin,
+
+	Bind: bindEnglish,
 	Notices: [noticeCount]message{
 		Cancelled:   {"Refused", "Nobody was signed in. You may close this page."},
 		WrongNumber: {"Wrong number, sign-in denied", "If it was you who wanted to sign in, get a new code on the login page and scan that."},
@@ -51,9 +56,10 @@ var english = texts{
 		LinkUnknown: {"This link is not valid", "Open the whole link in the WeChat chat again, or scan the code once more."},
 		Revoked:     {"That sign-in has been ended", "The browser is signed out. If it was not yours, do not scan codes that strangers show you."},
 		AlreadyDone: {"Already answered", "There is nothing left to do. To sign in again, scan a new code."},
-		Pending:     {"Waiting for approval", "You are signed in. The site opens as soon as its operator approves you."},
+		Pending:     {"Waiting for approval", "You are signed in. You can leave this page open: the site opens by itself as soon as its operator approves you."},
 		Disabled:    {"Account disabled", "The site's operator has disabled your account. If you have questions, please ask them."},
 		NotAdmitted: {"No access", "You are signed in, but your account may not open this page. Please ask the site's operator."},
+		RoleMissing: {"No access", "You are signed in, but this page needs a role that you do not have. Ask the site's operator for it."},
 		Unavailable: {"Sign-in is unavailable for now", "You have not been signed out. Please try again shortly."},
 		TooMany:     {"Too many requests", "Please wait a few minutes, then try again."},
 		NotFound:    {"No such page", "There is nothing at this address. Check the link, or go to the site."},

@@ -18,7 +18,8 @@ const (
 	Revoked                        // the sign-in was disowned on the phone: its session has ended
 	Pending                        // signed in, awaiting the operator's approval
 	Disabled                       // signed in, but the operator has disabled the person
-	NotAdmitted                    // signed in, but without what this site requires
+	NotAdmitted                    // signed in, but not among those who may enter
+	RoleMissing                    // signed in, but without a role that this site requires
 	Unavailable                    // the store cannot be reached; try again later
 	TooMany                        // too many requests from this address
 	SignedOut                      // the session has ended
@@ -36,7 +37,10 @@ const (
 // noticeLook is how a notice looks and what it offers, apart from its text.
 type noticeLook struct {
 	icon   string // a symbol of templates/base.html
-	action string // "" | "retry" | "home" | "login" | "logout"
+	action string // "" | "retry" | "wait" | "home" | "login" | "logout"
+	// admission is what the portal calls the reason, where the page goes away by
+	// itself once it holds no more.
+	admission string
 }
 
 var noticeLooks = [noticeCount]noticeLook{
@@ -46,9 +50,10 @@ var noticeLooks = [noticeCount]noticeLook{
 	LinkUnknown: {icon: "stop"},
 	AlreadyDone: {icon: "info"},
 	Revoked:     {icon: "ok"},
-	Pending:     {icon: "clock", action: "retry"},
+	Pending:     {icon: "clock", action: "wait", admission: "pending"},
 	Disabled:    {icon: "stop", action: "logout"},
-	NotAdmitted: {icon: "stop", action: "logout"},
+	NotAdmitted: {icon: "stop", action: "logout", admission: "registration_closed"},
+	RoleMissing: {icon: "stop", action: "logout", admission: "role_missing"},
 	Unavailable: {icon: "cloud", action: "retry"},
 	TooMany:     {icon: "clock"},
 	NotFound:    {icon: "info", action: "home"},
@@ -66,8 +71,12 @@ var noticeLooks = [noticeCount]noticeLook{
 
 // noticeView is what the notice template shows.
 type noticeView struct {
-	Text     message
-	Icon     string
-	Action   string
+	Text      message
+	Icon      string
+	Action    string
+	Admission string
+	// Disabled is what the page says once the person has been disabled.
+	Disabled message
+	Name     string // of whoever is signed in; may be empty
 	ReturnTo string // for "login"; empty is the site's start
 }

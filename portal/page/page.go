@@ -121,16 +121,30 @@ func (p *Pages) Logout(w http.ResponseWriter, r *http.Request, d Logout) {
 	p.write(w, r, response{status: http.StatusOK, template: "logout", referrer: originOnly}, v)
 }
 
-// Notice writes a page that says one thing and what to do about it. For
+// Notice writes a page that says one thing and what to do about it. One that says
+// what a person waits for follows admission/events and loads itself again once that
+// has come, without scripts every half a minute. For
 // Unavailable and TooMany the caller has set Retry-After.
 func (p *Pages) Notice(w http.ResponseWriter, r *http.Request, status int, kind NoticeKind) {
-	p.Failed(w, r, status, kind, "")
+	p.notice(w, r, status, kind, noticeView{})
+}
+
+// TurnedAway is Notice for a person who is signed in, with status 403. name may be empty.
+func (p *Pages) TurnedAway(w http.ResponseWriter, r *http.Request, kind NoticeKind, name string) {
+	p.notice(w, r, http.StatusForbidden, kind, noticeView{Name: name})
 }
 
 // Failed is Notice for a sign-in that came to nothing. Where the notice offers to
 // sign in, that is in order to open returnTo, a same-origin path.
 func (p *Pages) Failed(w http.ResponseWriter, r *http.Request, status int, kind NoticeKind, returnTo string) {
+	p.notice(w, r, status, kind, noticeView{ReturnTo: returnTo})
+}
+
+// notice writes what depends on the kind, and of whom d tells.
+func (p *Pages) notice(w http.ResponseWriter, r *http.Request, status int, kind NoticeKind, d noticeView) {
 	v := p.view(r)
-	v.Notice = noticeView{Text: v.T.Notices[kind], Icon: noticeLooks[kind].icon, Action: noticeLooks[kind].action, ReturnTo: returnTo}
+	look := noticeLooks[kind]
+	d.Text, d.Icon, d.Action, d.Admission, d.Disabled = v.T.Notices[kind], look.icon, look.action, look.admission, v.T.Notices[Disabled]
+	v.Notice = d
 	p.write(w, r, response{status: status, template: "notice", referrer: noReferrer}, v)
 }

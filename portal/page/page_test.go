@@ -56,6 +56,8 @@ func renderings(text string) []rendering {
 		notice := func(p *Pages, w http.ResponseWriter, r *http.Request) { p.Notice(w, r, http.StatusForbidden, kind) }
 		list = append(list, rendering{fmt.Sprintf("notice %d", kind), http.StatusForbidden, noReferrer, "", notice})
 	}
+	list = append(list, peopleRenderings(text)...)
+	list = append(list, bindRenderings(text)...)
 	return append(list,
 		rendering{"login by five methods", http.StatusOK, noReferrer, "; frame-src https://open.weixin.qq.com", func(p *Pages, w http.ResponseWriter, r *http.Request) {
 			p.Login(w, r, http.StatusOK, Login{

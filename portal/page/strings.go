@@ -36,9 +36,14 @@ type texts struct {
 
 	Retry         string
 	Home          string
+	Back          string // leads to where one came from
 	SignIn        string
 	OtherIdentity string
 
+	Sessions sessionsTexts
+	Admin    adminTexts
+
+	Bind    bindTexts
 	Notices [noticeCount]message
 	Script  scriptTexts
 }

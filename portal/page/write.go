@@ -39,6 +39,13 @@ type view struct {
 	Confirm Confirm
 	Logout  Logout
 	Notice  noticeView
+	Bind    Bind
+	Name    Name
+
+	Sessions     Sessions
+	Admin        Admin
+	AdminUser    AdminUser
+	AdminConfirm AdminConfirm
 }
 
 // Asset returns the URL of an asset by its name in this package.
