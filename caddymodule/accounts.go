@@ -106,6 +106,9 @@ func (p *provisioner) official(o *OfficialAccount) error {
 		return err
 	}
 	account := portal.Account{Receiver: receiver, Replies: o.Replies, ChatCode: o.ChatCode}
+	if !o.NotifyOff {
+		account.Messenger = client
+	}
 	starters := map[string]login.Starter{login.OfficialQR: metered}
 	if o.ChatCode {
 		image, err := o.image()

@@ -78,7 +78,7 @@ func adaptAndProvision(t *testing.T, input string, wantErr bool) string {
 		t.Fatalf("error %v; want one: %v", err, wantErr)
 	}
 	if err != nil {
-		for _, secret := range []string{"WECHAT_SECRET", "WECHAT_TOKEN", "WECHAT_AES_KEY", "SIGNING_KEY", "REDIS_PASSWORD", "SENTINEL_PASSWORD"} {
+		for _, secret := range []string{"WECHAT_SECRET", "WECHAT_TOKEN", "WECHAT_AES_KEY", "SIGNING_KEY", "REDIS_PASSWORD", "SENTINEL_PASSWORD", "SMTP_PASSWORD", "SMS_KEY"} {
 			if strings.Contains(err.Error(), os.Getenv(secret)) {
 				t.Errorf("the error shows the secret %s", secret)
 			}
@@ -179,7 +179,14 @@ func TestCaddyfile_ReachesEveryField(t *testing.T) {
 	for _, root := range []struct {
 		name string
 		typ  reflect.Type
-	}{{"wechat", reflect.TypeFor[App]()}, {"wechat_auth", reflect.TypeFor[Handler]()}, {"embedded", reflect.TypeFor[Embedded]()}, {"redis", reflect.TypeFor[Redis]()}} {
+	}{
+		{"wechat", reflect.TypeFor[App]()},
+		{"wechat_auth", reflect.TypeFor[Handler]()},
+		{"embedded", reflect.TypeFor[Embedded]()},
+		{"redis", reflect.TypeFor[Redis]()},
+		{"smtp", reflect.TypeFor[SMTP]()},
+		{"webhook", reflect.TypeFor[Webhook]()},
+	} {
 		for _, field := range jsonFields(root.name, root.typ) {
 			if !slices.Contains(seen, field) {
 				t.Errorf("no golden Caddyfile sets %s", field)
@@ -198,8 +205,10 @@ func modulesIn(v any) (all [][]string) {
 		if v["handler"] == "wechat_auth" {
 			all = append(all, fieldsIn("wechat_auth", v))
 		}
-		if backend, ok := v["backend"].(string); ok {
-			all = append(all, fieldsIn(backend, v))
+		for _, key := range []string{"backend", "type"} { // of stores and senders
+			if name, ok := v[key].(string); ok {
+				all = append(all, fieldsIn(name, v))
+			}
 		}
 		for _, inner := range v {
 			all = append(all, modulesIn(inner)...)
@@ -239,6 +248,10 @@ func jsonFields(path string, typ reflect.Type) (fields []string) {
 		if !f.IsExported() || name == "-" {
 			continue
 		}
+		if f.Anonymous && name == "" { // its fields are those of the struct around it
+			fields = append(fields, jsonFields(path, f.Type)...)
+			continue
+		}
 		fields = append(append(fields, path+"."+name), jsonFields(path+"."+name, f.Type)...)
 	}
 	return fields
@@ -251,7 +264,8 @@ func TestCaddyfile_GoldenFilesUseEverySubdirective(t *testing.T) {
 	all := strings.Join(inputs, "\n")
 	for _, block := range []string{
 		"wechat {\n?\n}", "wechat {\nofficial_account wx1 {\n?\n}\n}", "wechat {\nofficial_account wx1 {\nreplies {\n?\n}\n}\n}",
-		"wechat {\nsession {\n?\n}\n}", "wechat {\nusers {\n?\n}\n}",
+		"wechat {\nsession {\n?\n}\n}", "wechat {\nusers {\n?\n}\n}", "wechat {\nusers {\nbind email {\n?\n}\n}\n}",
+		"wechat {\nusers {\nbind email {\nsender smtp {\n?\n}\n}\n}\n}", "wechat {\nusers {\nbind phone {\nsender webhook {\n?\n}\n}\n}\n}",
 		"wechat {\nstore redis {\n?\n}\n}", "wechat {\nstore redis {\ntls {\n?\n}\n}\n}",
 	} {
 		checkSubdirectives(t, all, new(App).UnmarshalCaddyfile(caddyfile.NewTestDispenser(block)))

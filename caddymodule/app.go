@@ -16,7 +16,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-wechat/caddy-wechat/login"
+	"github.com/caddy-wechat/caddy-wechat/people"
 	"github.com/caddy-wechat/caddy-wechat/portal"
+	"github.com/caddy-wechat/caddy-wechat/sender"
 	"github.com/caddy-wechat/caddy-wechat/session"
 	"github.com/caddy-wechat/caddy-wechat/store"
 	"github.com/caddy-wechat/caddy-wechat/user"
@@ -64,16 +66,21 @@ type App struct {
 	// messages. Set by the Caddyfile adapter.
 	Source string `json:"source,omitempty"`
 
-	log      *zap.Logger
-	release  []func() // what Cleanup gives back to the pools
-	backend  *backend
-	login    *login.Service
-	sessions *session.Manager
-	users    *user.Directory
-	accounts map[string]portal.Account
-	offers   []portal.Offer // what the accounts allow
-	limits   portal.Limits
-	budgets  budgets
+	log     *zap.Logger
+	release []func() // what Cleanup gives back to the pools
+	backend *backend
+	// storeName is the name of the store's module.
+	storeName string
+	login     *login.Service
+	sessions  *session.Manager
+	users     *user.Directory
+	people    *people.Service
+	senders   map[user.Channel]sender.Sender
+	auditor   *auditor
+	accounts  map[string]portal.Account
+	offers    []portal.Offer // what the accounts allow
+	limits    portal.Limits
+	budgets   budgets
 }
 
 // CaddyModule returns the Caddy module information.
@@ -98,7 +105,7 @@ func (a *App) provision(ctx caddy.Context) error {
 	if err := a.checkURLs(); err != nil {
 		return err
 	}
-	policy, err := a.Users.policy()
+	policy, err := a.provisionPeople(ctx)
 	if err != nil {
 		return fmt.Errorf("users: %w", err)
 	}
@@ -112,6 +119,9 @@ func (a *App) provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
+	if mod, ok := storage.(caddy.Module); ok {
+		a.storeName = mod.CaddyModule().ID.Name()
+	}
 	if a.backend, err = a.acquireBackend(storage); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
@@ -121,6 +131,10 @@ func (a *App) provision(ctx caddy.Context) error {
 	}
 	a.sessions = session.NewManager(a.backend.sessions, settings)
 	a.users = user.NewDirectory(a.backend.users, policy, settings.Grace)
+	if a.auditor, err = newAuditor(ctx, a.log); err != nil {
+		return err
+	}
+	a.people = &people.Service{Users: a.backend.users, Sessions: a.backend.sessions, Audit: a.auditor.record}
 	starters, err := a.provisionAccounts(storage.PoolKey())
 	if err != nil {
 		return err
@@ -173,6 +187,9 @@ func (*App) Stop() error { return nil }
 func (a *App) Cleanup() error {
 	if a.login != nil {
 		a.login.Close()
+	}
+	if a.auditor != nil {
+		a.auditor.close()
 	}
 	for _, release := range a.release {
 		release()

@@ -9,7 +9,6 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/caddy-wechat/caddy-wechat/login"
-	"github.com/caddy-wechat/caddy-wechat/user"
 )
 
 func init() {
@@ -38,7 +37,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		store   <backend> ...
 //		session { ... }
 //		users   { ... }
-//		limit   attempts|confirms|pushes|qr_codes|mini_codes|mini_links <count>/<duration>|off
+//		limit   attempts|confirms|pushes|codes|qr_codes|mini_codes|mini_links <count>/<duration>|off
 //		api_url  <url>
 //		mp_url   <url>
 //		open_url <url>
@@ -72,7 +71,8 @@ func (a *App) parseOfficialAccount(d *caddyfile.Dispenser) error {
 		return d.Errf("account %s stands twice: join the blocks into one", o.AppID)
 	}
 	a.OfficialAccounts = append(a.OfficialAccounts, o)
-	return parseBlock(d, subdirectives{
+	notify := true
+	err := parseBlock(d, subdirectives{
 		"secret":    text(&o.Secret),
 		"token":     text(&o.Token),
 		"aes_key":   text(&o.AESKey),
@@ -81,8 +81,11 @@ func (a *App) parseOfficialAccount(d *caddyfile.Dispenser) error {
 		"web_oauth": oneWord(&o.WebOAuth, webOAuths...),
 		"chat_code": onOff(&o.ChatCode),
 		"qr_image":  text(&o.QRImage),
+		"notify":    onOff(&notify),
 		"replies":   func(d *caddyfile.Dispenser) error { return parseReplies(d, &o.Replies) },
 	})
+	o.NotifyOff = !notify
+	return err
 }
 
 func (a *App) parseMiniProgram(d *caddyfile.Dispenser) error {
@@ -126,6 +129,7 @@ func parseReplies(d *caddyfile.Dispenser, r *login.Replies) error {
 	return parseBlock(d, subdirectives{
 		"confirm":      text(&r.Confirm),
 		"signed_in":    text(&r.SignedIn),
+		"new_sign_in":  text(&r.NewSignIn),
 		"declined":     text(&r.Declined),
 		"expired":      text(&r.Expired),
 		"code_expired": text(&r.CodeExpired),
@@ -164,31 +168,6 @@ func (c *SessionConfig) parse(d *caddyfile.Dispenser) error {
 	})
 }
 
-func (c *UsersConfig) parse(d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	return parseBlock(d, subdirectives{
-		"registration": oneWord(&c.Registration, user.Open, user.Approval, user.Closed),
-		"allow":        c.parseAllow,
-	}, "allow")
-}
-
-func (c *UsersConfig) parseAllow(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) < 2 {
-		return d.Err("allow takes openid, unionid, phone or email, and at least one value")
-	}
-	for _, value := range args[1:] {
-		rule := user.Rule{Field: user.Field(args[0]), Value: value}
-		if err := rule.Validate(); err != nil {
-			return d.WrapErr(err)
-		}
-		c.Allow = append(c.Allow, rule)
-	}
-	return nil
-}
-
 func (c *LimitsConfig) parse(d *caddyfile.Dispenser) error {
 	var what, raw string
 	if !d.AllArgs(&what, &raw) {
@@ -199,12 +178,12 @@ func (c *LimitsConfig) parse(d *caddyfile.Dispenser) error {
 		return err
 	}
 	targets := map[string]**Limit{
-		"attempts": &c.Attempts, "confirms": &c.Confirms, "pushes": &c.Pushes,
+		"attempts": &c.Attempts, "confirms": &c.Confirms, "pushes": &c.Pushes, "codes": &c.Codes,
 		"qr_codes": &c.QRCodes, "mini_codes": &c.MiniCodes, "mini_links": &c.MiniLinks,
 	}
 	to := targets[what]
 	if to == nil {
-		return d.Errf("limit %q is unknown: use attempts, confirms, pushes, qr_codes, mini_codes or mini_links", what)
+		return d.Errf("limit %q is unknown: use attempts, confirms, pushes, codes, qr_codes, mini_codes or mini_links", what)
 	}
 	if *to != nil {
 		return d.Errf("limit %s stands twice: keep one", what)

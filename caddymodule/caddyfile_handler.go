@@ -47,6 +47,8 @@ func parseHandler(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 //		methods    <method...>
 //		accounts   <app_id...>
 //		optional
+//		require    role <name...>
+//		admin      role <name...>
 //		headers    off | { <Header-Name> <field> ... }
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -62,6 +64,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"methods":    h.parseMethods,
 		"accounts":   words(&h.Accounts),
 		"optional":   flag(&h.Optional),
+		"require":    roles(&h.RequireRoles),
+		"admin":      roles(&h.AdminRoles),
 		"headers":    h.parseHeaders,
 	})
 }
@@ -76,6 +80,22 @@ func (h *Handler) parseMethods(d *caddyfile.Dispenser) error {
 		}
 	}
 	return nil
+}
+
+// roles reads the word role and at least one name.
+func roles(to *[]string) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
+		args := d.RemainingArgs()
+		if len(args) < 2 || args[0] != "role" {
+			return d.Errf("%s takes the word role and at least one name, like: %s role staff", name, name)
+		}
+		*to = args[1:]
+		if err := checkRoles(*to); err != nil {
+			return d.Errf("%s: %v", name, err)
+		}
+		return nil
+	}
 }
 
 func (h *Handler) parseHeaders(d *caddyfile.Dispenser) error {

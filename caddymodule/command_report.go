@@ -108,6 +108,8 @@ type progress struct {
 	terminal bool
 	interval time.Duration
 	last     time.Time // when something was written
+	// done, if set, says what part of the whole is done, from 0 to 1.
+	done func() float64
 }
 
 func newProgress(w io.Writer) *progress {
@@ -125,11 +127,27 @@ func (p *progress) step(entries int) {
 		return
 	}
 	p.last = now
-	if p.terminal {
-		_, _ = fmt.Fprintf(p.w, "\r%d entries", entries)
-	} else {
-		_, _ = fmt.Fprintf(p.w, "%d entries\n", entries)
+	text := fmt.Sprintf("%d entries", entries)
+	if p.done != nil {
+		text += fmt.Sprintf(", %d%%", int(100*p.done()))
 	}
+	if p.terminal {
+		_, _ = fmt.Fprint(p.w, "\r"+p.bar()+text)
+	} else {
+		_, _ = fmt.Fprintln(p.w, text)
+	}
+}
+
+// barWidth is how wide the bar is that fills up.
+const barWidth = 30
+
+// bar shows what part is done, where that is known.
+func (p *progress) bar() string {
+	if p.done == nil {
+		return ""
+	}
+	full := min(int(barWidth*p.done()), barWidth)
+	return "[" + strings.Repeat("=", full) + strings.Repeat(" ", barWidth-full) + "] "
 }
 
 // end removes the line from a terminal.

@@ -21,7 +21,6 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/portal"
 	"github.com/caddy-wechat/caddy-wechat/session"
 	"github.com/caddy-wechat/caddy-wechat/store"
-	"github.com/caddy-wechat/caddy-wechat/user"
 	"github.com/caddy-wechat/caddy-wechat/wechat"
 )
 
@@ -69,6 +68,9 @@ type OfficialAccount struct {
 
 	// An image file of the account's own QR code, shown beside that code.
 	QRImage string `json:"qr_image,omitempty"`
+
+	// Whether nobody is told in the chat of a new sign-in. Default: false.
+	NotifyOff bool `json:"notify_off,omitempty"`
 
 	// Messages to use in place of the Chinese ones that people get in the chat.
 	Replies login.Replies `json:"replies,omitzero"`
@@ -318,22 +320,6 @@ func checkCookie(name, domain string) error {
 		return fmt.Errorf("domain %q cannot be used: write it like example.com", domain)
 	}
 	return nil
-}
-
-// UsersConfig says who may enter.
-type UsersConfig struct {
-	// What happens to people who are not known yet: `open`, anybody with WeChat
-	// may enter; `approval`, you let each person in; `closed`, only the people
-	// under `allow`. There is no default: it must be chosen.
-	Registration user.Registration `json:"registration,omitempty"`
-
-	// The people who are in whatever the registration is.
-	Allow []user.Rule `json:"allow,omitempty"`
-}
-
-func (c *UsersConfig) policy() (user.Policy, error) {
-	p := user.Policy{Registration: c.Registration, Allow: c.Allow}
-	return p, p.Validate()
 }
 
 // checkURLs says which of WeChat's base URLs cannot be one.

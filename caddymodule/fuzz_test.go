@@ -34,6 +34,10 @@ func FuzzCaddyfile(f *testing.F) {
 		{"wechat {\n" + account + users + "store redis {\naddress 127.0.0.1:1 127.0.0.1:2\ncluster\n}\n}", "wechat_auth"},
 		{"wechat {\n" + account + users + "store redis {\naddress {env.REDIS_URL}\ntls {\nca /no/such\ncertificate a b\n}\n}\n}", "wechat_auth"},
 		{"wechat {\nstore redis {\ntls {\ncertificate", "wechat_auth"},
+		{"wechat {\n" + account + "users {\nregistration approval\nrole a email a@b.c\nbind email {\nsender smtp {\nhost h\nport 465\nusername u\npassword {env.SMTP_PASSWORD}\nfrom a@b.c\nsubject {code}\nbody {code}\ntimeout 5s\n}\n}\nask_name\nunfollow revoke\n}\nlimit codes 1/1s\n}", "wechat_auth {\nrequire role a b\nadmin role c\n}"},
+		{"wechat {\n" + account + "users {\nregistration open\nbind phone {\nsender webhook {\nurl http://127.0.0.1/\nbearer {env.SMS_KEY}\nheader X-A b\nbody `{\"a\":\"{to}{code}\"}`\nsuccess a.0 b\n}\n}\n}\n}", "wechat_auth"},
+		{"wechat {\nusers {\nbind email {\nsender", "wechat_auth {\nrequire role"},
+		{"wechat {\nusers {\nbind phone {\nsender webhook {\nheader a", "wechat_auth {\nadmin"},
 		{"", ""},
 	} {
 		f.Add(seed[0], seed[1])

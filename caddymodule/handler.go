@@ -19,6 +19,7 @@ import (
 
 	"github.com/caddy-wechat/caddy-wechat/login"
 	"github.com/caddy-wechat/caddy-wechat/portal"
+	"github.com/caddy-wechat/caddy-wechat/user"
 	"github.com/caddy-wechat/caddy-wechat/wechat"
 )
 
@@ -56,6 +57,13 @@ type Handler struct {
 	// Whether requests without a session pass, without identity headers.
 	// Default: false.
 	Optional bool `json:"optional,omitempty"`
+
+	// The roles of which a person needs one to enter. Default: none is needed.
+	RequireRoles []string `json:"require_roles,omitempty"`
+
+	// The roles of which a person needs one to see the admin page, `/_wechat/admin`,
+	// with which people are let in and shown out. Default: there is no such page.
+	AdminRoles []string `json:"admin_roles,omitempty"`
 
 	// The identity headers. Default: `X-User-Id` and its like.
 	Headers []portal.Header `json:"headers,omitempty"`
@@ -114,9 +122,10 @@ func (h *Handler) provision(ctx caddy.Context, app *App) error {
 func (h *Handler) portalConfig(ctx caddy.Context, app *App, server *caddyhttp.Server) (portal.Config, error) {
 	c := portal.Config{
 		Prefix:   cmp.Or(h.Prefix, portal.DefaultPrefix),
-		Optional: h.Optional,
-		Cookie:   app.Session.Cookie, CookieDomain: app.Session.Domain,
-		Login: app.login, Sessions: app.sessions, Users: app.users,
+		Optional: h.Optional, Require: h.RequireRoles, AdminRoles: h.AdminRoles,
+		Cookie: app.Session.Cookie, CookieDomain: app.Session.Domain,
+		Login: app.login, Sessions: app.sessions, Users: app.users, People: app.people, Audit: app.auditor.record,
+		Senders: app.senders, Unfollow: app.Users.Unfollow,
 		Accounts: h.accounts(app), Store: app.backend.store, Limits: app.limits,
 		ClientAddr: clientAddr, Original: original,
 		Log: ctx.Logger(), KeepOutOfLog: keepOutOfLog, Count: count,
@@ -135,6 +144,9 @@ func (h *Handler) portalConfig(ctx caddy.Context, app *App, server *caddyhttp.Se
 	c.FrameOrigin = originOf(cmp.Or(app.OpenURL, wechat.DefaultOpenURL))
 	if c.Headers, err = h.headers(); err != nil {
 		return c, err
+	}
+	if err := errors.Join(checkRoles(h.RequireRoles), checkRoles(h.AdminRoles)); err != nil {
+		return c, fmt.Errorf("role: %w", err)
 	}
 	c.Selects, err = h.selects(ctx)
 	return c, err
@@ -215,6 +227,18 @@ var methodNeeds = map[string]string{
 	login.WebsiteQR:  "it needs a website",
 	login.InWeChat:   "it needs an official_account with web_oauth snsapi_base or snsapi_userinfo",
 	login.ChatCode:   "it needs an official_account with chat_code on and a qr_image",
+}
+
+func checkRoles(roles []string) error {
+	for i, role := range roles {
+		if err := user.ValidateRole(role); err != nil {
+			return err
+		}
+		if slices.Contains(roles[:i], role) {
+			return fmt.Errorf("%s stands twice: keep one", role)
+		}
+	}
+	return nil
 }
 
 // headers returns the identity headers, or what is wrong with them.

@@ -27,6 +27,10 @@ type LimitsConfig struct {
 	// Message pushes. Default: none, WeChat delivers all of them from few addresses.
 	Pushes *Limit `json:"pushes,omitempty"`
 
+	// Codes sent to e-mail addresses and phone numbers, and as many wrong ones typed, at
+	// all sites together; ten times as many for a network. Default: 10 in 10 minutes.
+	Codes *Limit `json:"codes,omitempty"`
+
 	// QR codes that WeChat makes for one official account, for all visitors.
 	// WeChat's quota is 100,000 in a day, that of a test account 10,000.
 	// Default: 90,000 in 24 hours.
@@ -52,6 +56,7 @@ type Limit struct {
 
 func (c *LimitsConfig) limits() (l portal.Limits, err error) {
 	usual := &Limit{Count: 30, Per: caddy.Duration(time.Minute)}
+	var codes portal.Rate
 	for _, limit := range []struct {
 		name string
 		set  *Limit
@@ -60,12 +65,14 @@ func (c *LimitsConfig) limits() (l portal.Limits, err error) {
 		{"attempts", cmp.Or(c.Attempts, usual), &l.Attempts},
 		{"confirms", cmp.Or(c.Confirms, usual), &l.Confirms},
 		{"pushes", cmp.Or(c.Pushes, new(Limit)), &l.Pushes},
+		{"codes", cmp.Or(c.Codes, &Limit{Count: 10, Per: caddy.Duration(10 * time.Minute)}), &codes},
 	} {
 		if err := limit.set.check(limit.name); err != nil {
 			return l, err
 		}
 		*limit.to = portal.Rate{Count: limit.set.Count, Per: time.Duration(limit.set.Per)}
 	}
+	l.Codes = portal.NewCodeLimits(codes) // of all sites together
 	return l, nil
 }
 

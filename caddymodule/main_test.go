@@ -28,6 +28,8 @@ func TestMain(m *testing.M) {
 		"SIGNING_KEY":    "signing-key-0123456789abcdef0123456789", "EMPTY": "", "QR_IMAGE": "account-qr.png",
 		"REDIS_HOST": "127.0.0.1", "REDIS_ADDRESS": "127.0.0.1:6379", "REDIS_USERNAME": "wechat",
 		"REDIS_PASSWORD": "redis-password-never-to-be-logged", "SENTINEL_PASSWORD": "sentinel-password-never-to-be-logged",
+		"SMTP_HOST": "smtp.example.com", "SMTP_USERNAME": "robot", "SMTP_PASSWORD": "smtp-password-never-to-be-logged",
+		"SMS_KEY":   "sms-key-never-to-be-logged",
 		"REDIS_URL": "redis://:redis-password-never-to-be-logged@127.0.0.1:6379/0",
 	} {
 		if err := os.Setenv(name, value); err != nil {

@@ -89,23 +89,14 @@ func (r *Redis) Provision(caddy.Context) error {
 		}
 		r.config.Addresses = append(r.config.Addresses, address)
 	}
-	for _, secret := range []struct {
-		name, raw string
-		to        *string
-	}{
+	err := resolveAll([]setting{
 		{"username", r.Username, &r.config.Username},
 		{"password", r.Password, &r.config.Password},
 		{"sentinel_username", r.SentinelUsername, &r.config.SentinelUsername},
 		{"sentinel_password", r.SentinelPassword, &r.config.SentinelPassword},
-	} {
-		if secret.raw == "" {
-			continue
-		}
-		value, err := resolveSecret(secret.raw)
-		if err != nil {
-			return fmt.Errorf("%s: %w", secret.name, err)
-		}
-		*secret.to = value
+	})
+	if err != nil {
+		return err
 	}
 	if r.TLS != nil {
 		config, err := r.TLS.config()
@@ -139,14 +130,9 @@ func resolveAddress(raw string) (string, error) {
 func (t *RedisTLS) config() (*tls.Config, error) {
 	config := &tls.Config{ServerName: t.ServerName, MinVersion: tls.VersionTLS12}
 	if t.CA != "" {
-		pem, err := os.ReadFile(t.CA)
-		if err != nil {
-			return nil, fmt.Errorf("ca: %w: name a PEM file that Caddy may read", err)
-		}
-		t.trusted = pem
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca: %s has no certificate in PEM form: name a file with -----BEGIN CERTIFICATE-----", t.CA)
+		var err error
+		if t.trusted, config.RootCAs, err = authorities(t.CA); err != nil {
+			return nil, fmt.Errorf("ca: %w", err)
 		}
 	}
 	if (t.Certificate == "") != (t.Key == "") {
@@ -161,6 +147,18 @@ func (t *RedisTLS) config() (*tls.Config, error) {
 		config.Certificates = []tls.Certificate{pair}
 	}
 	return config, nil
+}
+
+// authorities reads the certificates of a PEM file.
+func authorities(file string) (pem []byte, pool *x509.CertPool, err error) {
+	if pem, err = os.ReadFile(file); err != nil { //nolint:gosec // the operator names it
+		return nil, nil, fmt.Errorf("%w: name a PEM file that Caddy may read", err)
+	}
+	pool = x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, nil, fmt.Errorf("%s has no certificate in PEM form: name a file with -----BEGIN CERTIFICATE-----", file)
+	}
+	return pem, pool, nil
 }
 
 // PoolKey implements Storage. It is made of a hash: it must not show a password,

@@ -111,7 +111,9 @@ func (a *App) acquireBackend(storage Storage) (*backend, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &backend{store: s, sessions: session.NewRecords(s, nil), users: user.NewRecords(s, nil)}, nil
+		b := &backend{store: s, sessions: session.NewRecords(s, nil), users: user.NewRecords(s, nil)}
+		b.users.OnAccess(b.sessions.EndConnections, b.sessions.Online)
+		return b, nil
 	})
 	if err != nil {
 		return nil, err
