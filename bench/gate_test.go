@@ -48,7 +48,7 @@ func newGate(t testing.TB, selects func(*http.Request) bool) *gate {
 	t.Cleanup(func() { attempts.Close(); records.Close(); people.Close() })
 	sessions := session.NewManager(records, session.Config{TTL: time.Hour, Idle: time.Hour, Keys: keys})
 	users := user.NewDirectory(people, user.Policy{Registration: user.Open}, time.Minute)
-	u, err := users.SignIn(t.Context(), user.Identity{
+	u, _, err := users.SignIn(t.Context(), user.Identity{
 		AppID: "wx0123456789abcdef", OpenID: "oABCD-0123456789abcdefghijkl", UnionID: "uABCD-0123456789abcdefghijkl",
 		Nickname: "张三 😀", Avatar: "https://thirdwx.qlogo.cn/mmopen/vi_32/0123456789/132",
 	})

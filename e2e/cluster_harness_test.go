@@ -54,7 +54,9 @@ type fleetOptions struct {
 	global  string   // more lines of the global options
 	redis   []string // more lines of redis.conf
 	storage string   // the address lines of a Redis that the test has started
+	users   string   // default: registration open
 	site    string   // more lines of the site block
+	gate    string   // more lines of the wechat_auth block
 }
 
 // newFleet prepares the nodes, and starts them all at once.
@@ -117,6 +119,10 @@ func (f *fleet) addNode(i int, o fleetOptions) {
 	if storage == "" {
 		storage = "address " + f.lines[i].Addr() + "\nusername " + nodeUser(i) + "\npassword {env.REDIS_PASSWORD}"
 	}
+	users := o.users
+	if users == "" {
+		users = "registration open"
+	}
 	w.caddyfile = fmt.Sprintf(`{
 	admin %s
 	default_bind 127.0.0.1
@@ -139,7 +145,7 @@ func (f *fleet) addNode(i int, o fleetOptions) {
 			%s
 		}
 		users {
-			registration open
+			%s
 		}
 		%s
 	}
@@ -149,10 +155,11 @@ http://%s {
 	%s
 	wechat_auth {
 		public_url http://%s
+		%s
 	}
 	reverse_proxy %s
 }
-`, w.admin, filepath.Join(w.dir, "caddy"), o.global, appID, o.account, f.api.URL, storage, o.wechat, w.addr, o.site, f.door, f.upstream.addr())
+`, w.admin, filepath.Join(w.dir, "caddy"), o.global, appID, o.account, f.api.URL, storage, users, o.wechat, w.addr, o.site, f.door, o.gate, f.upstream.addr())
 	f.nodes, f.roads = append(f.nodes, w), append(f.roads, f.road(w.addr))
 }
 

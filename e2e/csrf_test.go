@@ -41,7 +41,11 @@ func (v *victim) changes() [][]string {
 		{"POST " + confirm + " HTTP/1.1", host, form, "", "choice=cancel"},
 		{"POST " + confirm + " HTTP/1.1", host, form, "", "choice=revoke"},
 		{"POST /_wechat/logout HTTP/1.1", host, form},
+		{"POST /_wechat/sessions HTTP/1.1", host, form, "", "end=all"},
 		{"POST /_wechat/logout?everywhere=true HTTP/1.1", host, form, "", "everywhere=true"},
+		{"POST /_wechat/bind/code HTTP/1.1", host, form, "", "channel=email&address=mallory@example.com"},
+		{"POST /_wechat/bind HTTP/1.1", host, form, "", "channel=email&address=mallory@example.com&code=123456"},
+		{"POST /_wechat/name HTTP/1.1", host, form, "", "name=Mallory"},
 	}
 }
 
@@ -63,6 +67,9 @@ func (v *victim) unharmed(t *testing.T) {
 	t.Helper()
 	if got := v.browser.get("/"); got.Status != http.StatusOK {
 		t.Errorf("the victim is signed out: %d", got.Status)
+	}
+	if name := v.w.upstream.last(t).Header.Get("X-User-Name"); name != "" {
+		t.Errorf("the victim is called %q", name)
 	}
 	if got := v.open.state(); got != "pending" {
 		t.Errorf("the open attempt is %s", got)
@@ -167,6 +174,7 @@ func TestG11OwnPages(t *testing.T) {
 	} {
 		for i, want := range []int{
 			http.StatusCreated, http.StatusNoContent, http.StatusConflict, http.StatusOK, http.StatusOK, http.StatusOK, http.StatusSeeOther, http.StatusSeeOther,
+			http.StatusBadRequest, http.StatusBadRequest, http.StatusSeeOther, // this site asks for no address
 		} {
 			v := w.victim()
 			change := v.changes()[i]

@@ -129,7 +129,7 @@ func TestBrokenAccounts(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			m := newMethods(t, methodOptions{})
+			m := newMethods(t, methodOptions{options: options{account: "notify off"}})
 			tt.breaks(m)
 			before := m.browser().offeredMethods()
 			for range 3 {
