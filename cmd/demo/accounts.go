@@ -30,6 +30,8 @@ const (
 	siteTitle   = "演示站点 Demo"
 
 	openPlatform = "demo"
+	// adminName is the person whose the phone is at first, and the admin of a team.
+	adminName = "小明"
 	// The size of the service account's own QR code, with the margin around it.
 	pixels, margin = 430, 40
 )

@@ -51,7 +51,29 @@ func TestSignIn(t *testing.T) {
 	}
 }
 
-func signIn(t *testing.T, d *demo, confirm login.Confirm) {
+// TestTeam: the admin of the demo is let in, sees the admin page, and lets others in.
+func TestTeam(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	d, err := start(options{address: loopback, confirm: login.ConfirmTap, team: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := d.stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	site := signIn(t, d, login.ConfirmTap)
+	if p := site.get(d.siteURL + "_wechat/admin"); p.status != http.StatusOK || !strings.Contains(p.text, adminName) {
+		t.Errorf("the admin page: %d %s", p.status, p.text)
+	}
+	if text := d.instructions(options{address: loopback, team: true}); !strings.Contains(text, d.siteURL+"_wechat/admin") {
+		t.Errorf("the instructions name no admin page:\n%s", text)
+	}
+}
+
+// signIn signs a new browser in and returns it.
+func signIn(t *testing.T, d *demo, confirm login.Confirm) *browser {
 	t.Helper()
 	site, phone := newBrowser(t), newBrowser(t)
 	if p := site.get(d.siteURL); p.status != http.StatusUnauthorized || !strings.Contains(p.text, "演示站点 Demo") {
@@ -72,11 +94,12 @@ func signIn(t *testing.T, d *demo, confirm login.Confirm) {
 		t.Fatalf("POST session: %d %s", p.status, p.text)
 	}
 	home := site.get(d.siteURL)
-	for _, want := range []string{"你好 Hello", "X-User-Id", "X-User-Openid", d.wechat.Phone("小明").OpenID(appID), "/_wechat/logout"} {
+	for _, want := range []string{"你好 Hello", "X-User-Id", "X-User-Openid", d.wechat.Phone(adminName).OpenID(appID), "/_wechat/logout"} {
 		if !strings.Contains(home.text, want) {
 			t.Errorf("the app does not show %q: %d %s", want, home.status, home.text)
 		}
 	}
+	return site
 }
 
 // answer does on the page behind the link what the setting asks for.
@@ -239,8 +262,8 @@ func TestListenElsewhere(t *testing.T) {
 
 func TestParseFlags(t *testing.T) {
 	t.Parallel()
-	got, err := parseFlags([]string{"-lan", "203.0.113.7", "-confirm", "tap", "-port", "9000", "-v"}, io.Discard)
-	want := options{address: netip.MustParseAddr("203.0.113.7"), confirm: login.ConfirmTap, port: 9000, verbose: true}
+	got, err := parseFlags([]string{"-lan", "203.0.113.7", "-confirm", "tap", "-port", "9000", "-team", "-v"}, io.Discard)
+	want := options{address: netip.MustParseAddr("203.0.113.7"), confirm: login.ConfirmTap, port: 9000, team: true, verbose: true}
 	if err != nil || got != want {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}

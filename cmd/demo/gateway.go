@@ -34,6 +34,7 @@ func (d *demo) startGateway(o options, wechat, app string) error {
 		"Site": origin(d.siteURL), "InWeChat": origin(d.inWeChatURL), "WeChat": "http://" + wechat,
 		"State": filepath.Join(d.dir, "state"), "Storage": d.dir, "Here": o.address.IsLoopback(),
 		"Accounts": accounts, "Confirm": o.confirm, "ConfirmMini": confirmMini(o.confirm), "ChatCode": hasChatCode(o),
+		"Team": o.team, "Admin": d.wechat.Phone(adminName).UnionID(appID),
 	}); err != nil {
 		return err
 	}
@@ -109,7 +110,14 @@ var caddyfile = template.Must(template.New("").Parse(`{
 		open_url {{.WeChat}}
 		store embedded {{printf "%q" .State}}
 		users {
+			{{- if .Team}}
+			registration approval
+			allow unionid {{.Admin}}
+			role admin unionid {{.Admin}}
+			ask_name
+			{{- else}}
 			registration open
+			{{- end}}
 		}
 	}
 }
@@ -120,6 +128,9 @@ var caddyfile = template.Must(template.New("").Parse(`{
 		request_header @inwechat User-Agent {{printf "%q" .Agent}}
 		wechat_auth {
 			title {{printf "%q" .Title}}
+			{{- if .Team}}
+			admin role admin
+			{{- end}}
 			methods official_qr mini_qr{{if .Here}} website_qr in_wechat{{end}}{{if .ChatCode}} chat_code{{end}}
 		}
 		reverse_proxy {{.App}}

@@ -47,6 +47,8 @@ type options struct {
 	address netip.Addr // of the site and of the phone
 	port    int        // the first to try; 0: any
 	confirm login.Confirm
+	// team asks an admin to let each person in.
+	team    bool
 	verbose bool
 }
 
@@ -55,6 +57,7 @@ func parseFlags(args []string, usage io.Writer) (options, error) {
 	flags := flag.NewFlagSet("demo", flag.ExitOnError)
 	flags.SetOutput(usage)
 	flags.IntVar(&o.port, "port", firstPort, "the first `port` to try")
+	flags.BoolVar(&o.team, "team", false, "let people in one by one, as "+adminName+" on the admin page")
 	flags.BoolVar(&o.verbose, "v", false, "print the gateway's log")
 	flags.Func("lan", "this machine's `address` on the local network, such as 192.168.1.5, to scan with a real phone's camera", func(s string) (err error) {
 		o.address, err = netip.ParseAddr(s)
@@ -108,7 +111,23 @@ func (d *demo) instructions(o options) string {
 %s
 The app behind the site then greets you from its X-User-* headers. Sign out there and
 try the next: wherever WeChat gives a unionid, you are the same user. Ctrl-C ends the demo.
-%s`, d.siteURL, phone, strings.Join(steps(o), ""), notes)
+%s`, d.siteURL, phone, strings.Join(steps(o), ""), d.teamwork(o)+notes)
+}
+
+// teamwork says what a team can try.
+func (d *demo) teamwork(o options) string {
+	if !o.team {
+		return ""
+	}
+	return fmt.Sprintf(`
+Only %[1]s may enter, as an admin. Sign in as %[1]s, whose the phone is at first, and open
+
+     %[2]s_wechat/admin
+
+Then sign in as somebody else: in a private window, or another browser, and with the phone
+as alice (the tab 我 Me). She waits, until you approve her on the admin page: her window
+opens by itself. Where you are signed in yourself:  %[2]s_wechat/sessions
+`, adminName, d.siteURL)
 }
 
 // steps say for each method what to do on the phone.
