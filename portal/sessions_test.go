@@ -35,14 +35,14 @@ func TestSessionsPage(t *testing.T) {
 		t.Errorf("%d %v", w.Code, w.Header())
 	}
 	for _, want := range []string{
-		one, two, "Chrome · Windows", "192.0.2.7", "This browser", "a…@example.com", "86138…00", `/_wechat/name"`,
+		one, two, "Chrome · Windows", "192.0.2.7", "This browser", "a…@example.com", "86138…00", `/_wechat/name?return_to=`,
 		"&lt;b&gt;&#34;Alice&#34;&lt;/b&gt;{{.T}}",
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}
-	for _, never := range []string{foreign, "alice@example.com", "13800138000", "<b>\"Alice", "o-alice", `/_wechat/bind"`} {
+	for _, never := range []string{foreign, "alice@example.com", "13800138000", "<b>\"Alice", "o-alice", `/_wechat/bind`} {
 		if strings.Contains(body, never) {
 			t.Errorf("the page shows %q", never)
 		}
@@ -52,7 +52,7 @@ func TestSessionsPage(t *testing.T) {
 	}
 	o.add(user.Entry{ID: "carol"})
 	_, cookie = o.signIn("carol")
-	if w := o.get(cookie, "/_wechat/sessions"); !strings.Contains(w.Body.String(), `/_wechat/bind"`) {
+	if w := o.get(cookie, "/_wechat/sessions"); !strings.Contains(w.Body.String(), `/_wechat/bind?return_to=`) {
 		t.Error("who lacks an address is not led to where to prove it")
 	}
 }

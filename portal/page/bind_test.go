@@ -117,7 +117,8 @@ func TestBindPages_ByKeyboard(t *testing.T) {
 		{"address", "/_wechat/bind/code", 0, "a@example.com" + kb.Enter, url.Values{"channel": {"email"}, "address": {"a@example.com"}}},
 		{"code", "/_wechat/bind", 2, "123456" + kb.Enter, url.Values{"channel": {"email"}, "address": {"/x?a=1&b=2"}, "code": {"123456"}}},
 		{"another code", "/_wechat/bind/code", 2, kb.Tab + kb.Tab + kb.Enter, url.Values{"channel": {"email"}, "address": {"/x?a=1&b=2"}, "code": {""}, "again": {"true"}}},
-		{"name", "/_wechat/name", 7, kb.End + "!" + kb.Enter, url.Values{"name": {"/x?a=1&b=2!"}}},
+		// The field has the name already; keys that move the cursor may come too early.
+		{"name", "/_wechat/name", 7, "!" + kb.Enter, url.Values{"name": {"!/x?a=1&b=2"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tab := chrometest.Open(t)
