@@ -173,7 +173,8 @@ func TestG11OwnPages(t *testing.T) {
 		{"Origin: " + w.origin(), "Sec-Fetch-Site: same-origin", "Sec-Fetch-Mode: cors"},
 	} {
 		for i, want := range []int{
-			http.StatusCreated, http.StatusNoContent, http.StatusConflict, http.StatusOK, http.StatusOK, http.StatusOK, http.StatusSeeOther, http.StatusSeeOther,
+			http.StatusCreated, http.StatusNoContent, http.StatusConflict, http.StatusOK, http.StatusOK, http.StatusOK,
+			http.StatusSeeOther, http.StatusSeeOther, http.StatusSeeOther,
 			http.StatusBadRequest, http.StatusBadRequest, http.StatusSeeOther, // this site asks for no address
 		} {
 			v := w.victim()

@@ -210,7 +210,8 @@ func TestOperators_ExitStatus(t *testing.T) {
 		{3, "sessions revoke x"},
 		{2, "sessions revoke"},
 		{0, "users export --format csv"},
-		{2, "users export"},
+		{0, "users export"},
+		{2, "users export --output users.txt"},
 		{0, "status"},
 		{2, "status now"},
 	} {

@@ -14,11 +14,18 @@ import (
 	"github.com/caddy-wechat/caddy-wechat/audit"
 	"github.com/caddy-wechat/caddy-wechat/portal/page"
 	"github.com/caddy-wechat/caddy-wechat/session"
+	"github.com/caddy-wechat/caddy-wechat/store"
 	"github.com/caddy-wechat/caddy-wechat/user"
 )
 
 // bindTime bounds how long it may take to bind a proven address.
 const bindTime = 5 * time.Second
+
+const (
+	// handedPrefix begins the keys that say which session took the place of another.
+	handedPrefix = store.VolatilePrefix + "handed:"
+	handedTTL    = 25 * time.Hour
+)
 
 // bind is POST bind: a person who has the code has the address.
 func (p *Portal) bind(w http.ResponseWriter, r *http.Request) {
@@ -145,8 +152,13 @@ func (p *Portal) become(w http.ResponseWriter, r *http.Request, b binding, owner
 // handOver ends a session, and begins another for the same browser. The error is
 // session.ErrInvalid where somebody else has ended the first one, or one of issue.
 func (p *Portal) handOver(r *http.Request, old *session.Session, owner string) (entered, error) {
+	id := session.NewID()
+	// "That was not me" must find it as long as the link in the chat leads anywhere.
+	if err := p.Store.Set(r.Context(), handedPrefix+old.ID, []byte(id), handedTTL); err != nil {
+		return entered{}, err
+	}
 	s, err := p.issue(r, session.Session{
-		ID: session.NewID(), UserID: owner, Site: old.Site, Method: old.Method, AppID: old.AppID, OpenID: old.OpenID,
+		ID: id, UserID: owner, Site: old.Site, Method: old.Method, AppID: old.AppID, OpenID: old.OpenID,
 		IP: addressText(p.ClientAddr(r)), UserAgent: truncate(r.UserAgent(), maxUserAgent),
 	})
 	if err != nil {

@@ -93,29 +93,38 @@ func (p *Portal) disown(r *http.Request, a login.Attempt) (login.Attempt, error)
 	return a, err
 }
 
-// endDisowned ends the session that came of an attempt, and whatever took its place:
-// whoever has it may have had the user made one with his own, by an address, and got
-// another session for that. Where it is not the one it was, all sessions end of the
-// user whose the person's WeChat identity is now.
+// endDisowned ends the session that came of an attempt, and the one that took its
+// place: whoever has it may have had the user made one with his own, by an address, and
+// got another session for that.
 func (p *Portal) endDisowned(r *http.Request, a login.Attempt) error {
-	s, err := p.Sessions.Find(r.Context(), a.SessionID)
-	if err != nil && !errors.Is(err, session.ErrInvalid) {
+	// This comes first: a session that is about to take its place is not given out then.
+	if _, err := p.Sessions.Revoke(r.Context(), a.SessionID); err != nil {
 		return err
 	}
-	// This comes first: a session that is about to take its place is not given out then,
-	// and one that has taken it is the owner's whom the next step finds.
-	lived, err := p.Sessions.Revoke(r.Context(), a.SessionID)
-	if err != nil {
-		return err
+	for id := a.SessionID; ; {
+		next, found, err := p.Store.Get(r.Context(), handedPrefix+id)
+		if err != nil || !found {
+			return err
+		}
+		id = string(next)
+		if err := p.endHanded(r, a, id); err != nil {
+			return err
+		}
 	}
-	owner, err := p.Users.Owner(r.Context(), a.AppID, a.OpenID)
-	if err != nil || owner == "" || lived && owner == s.UserID {
-		return err
+}
+
+// endHanded ends a session that took the place of another.
+func (p *Portal) endHanded(r *http.Request, a login.Attempt, id string) error {
+	s, err := p.Sessions.Find(r.Context(), id)
+	if errors.Is(err, session.ErrInvalid) {
+		return nil
 	}
-	n, err := p.Sessions.RevokeUser(r.Context(), owner)
-	if err == nil && n > 0 {
-		event := ofAttempt(audit.RevokeSessions, a, owner)
-		event.Count = n
+	if err == nil {
+		_, err = p.Sessions.Revoke(r.Context(), id)
+	}
+	if err == nil {
+		event := ofAttempt(audit.RevokeSession, a, s.UserID)
+		event.SessionID, event.Count = id, 1
 		p.record(r, event)
 	}
 	return err

@@ -209,6 +209,10 @@ func TestDisownAfterMerge(t *testing.T) {
 	if w := v.prove("mallory@evil.example"); w.Code != http.StatusOK || !v.inside() {
 		t.Fatalf("the merge: %d %s", w.Code, w.Body)
 	}
+	list, err := d.Sessions.List(t.Context(), mallory.userID)
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%d sessions (%v), want his own and the one that took the place of hers", len(list), err)
+	}
 	d.events = nil
 	if w := d.serve(http.MethodPost, link, "choice=revoke"); w.Code != http.StatusOK {
 		t.Fatalf("POST %s: %d %s", link, w.Code, w.Body)
@@ -218,7 +222,7 @@ func TestDisownAfterMerge(t *testing.T) {
 	}
 	of := audit.Event{Result: audit.OK, Method: login.OfficialQR, Account: outageApp, OpenID: "oAlice"}
 	ended, disowned := of, of
-	ended.Action, ended.UserID, ended.Count = audit.RevokeSessions, mallory.userID, 2
+	ended.Action, ended.UserID, ended.SessionID, ended.Count = audit.RevokeSession, mallory.userID, list[0].ID, 1
 	disowned.Action = audit.Disown
 	d.wantEvents(ended, disowned)
 }
@@ -234,12 +238,12 @@ func TestDisownOne(t *testing.T) {
 	}
 }
 
-// unlisted is a store in which nobody's list of sessions can be read.
-type unlisted struct{ store.Store }
+// trackless is a store in which it cannot be read which session took another's place.
+type trackless struct{ store.Store }
 
 // Get implements store.Store.
-func (s unlisted) Get(ctx context.Context, key string) ([]byte, bool, error) {
-	if strings.HasPrefix(key, "sessions-of:") {
+func (s trackless) Get(ctx context.Context, key string) ([]byte, bool, error) {
+	if strings.HasPrefix(key, handedPrefix) {
 		return nil, false, fmt.Errorf("reading: %w", store.ErrUnavailable)
 	}
 	return s.Store.Get(ctx, key)
@@ -254,7 +258,7 @@ func TestDisownFails(t *testing.T) {
 	v, link := d.scanned()
 	v.prove("mallory@evil.example")
 	whole := d.store.Store
-	d.store.Store = unlisted{whole}
+	d.store.Store = trackless{whole}
 	w := d.serve(http.MethodPost, link, "choice=revoke")
 	if w.Code != http.StatusServiceUnavailable || !v.inside() {
 		t.Errorf("POST %s: %d %s", link, w.Code, w.Body)

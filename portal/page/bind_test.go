@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
@@ -125,9 +126,15 @@ func TestBindPages_ByKeyboard(t *testing.T) {
 			tab.Run(
 				chrometest.Command(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}),
 				chromedp.Navigate(fmt.Sprintf("%s/%d", base, tt.page)),
+				chromedp.Focus(chromedp.CSS("[autofocus]")), // which may take a moment by itself
 				chromedp.KeyEvent(tt.keys),
 			)
-			form := <-forms
+			var form *http.Request
+			select {
+			case form = <-forms:
+			case <-time.After(chrometest.Patience):
+				t.Fatal("no form is posted")
+			}
 			tt.want.Set("return_to", "//x?a=1&b=2")
 			if diff := cmp.Diff(tt.want, form.PostForm); diff != "" {
 				t.Errorf("form (-want +got):\n%s", diff)
