@@ -101,6 +101,9 @@ func TestQ4Guessing(t *testing.T) {
 	stranger, limited := w.browser(), 0
 	for i := range 100 {
 		guess := fmt.Sprintf("%s%02d", token[:24], i)
+		if guess == token { // one token in thirty ends with two digits
+			continue
+		}
 		switch got := stranger.get("/_wechat/confirm/" + guess); got.Status {
 		case http.StatusNotFound:
 		case http.StatusTooManyRequests:
