@@ -259,7 +259,7 @@ func TestAdminAPI_Changes(t *testing.T) {
 	if err := json.Unmarshal(w.Body.Bytes(), &list); err != nil || len(list.Sessions) != 2 || strings.Count(w.Body.String(), `":`) != 1+2*8 {
 		t.Fatalf("%v %s", err, w.Body)
 	}
-	if diff := cmp.Diff(sessionToJSON(second), list.Sessions[0]); diff != "" {
+	if diff := cmp.Diff(second.Info(), list.Sessions[0]); diff != "" {
 		t.Errorf("a session (-want +got):\n%s", diff)
 	}
 	want(t, o.do(http.MethodDelete, "/wechat/sessions/"+first.ID, ""), http.StatusNoContent, nil)

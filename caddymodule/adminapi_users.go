@@ -182,25 +182,9 @@ func adminDeleteUser(r adminRequest) (any, error) {
 	return nil, err
 }
 
-// sessionJSON is a session as the admin API shows it.
-type sessionJSON struct {
-	ID         string    `json:"id"`
-	UserID     string    `json:"user_id"`
-	Method     string    `json:"method"`
-	IP         string    `json:"ip"`
-	UserAgent  string    `json:"user_agent"`
-	CreatedAt  time.Time `json:"created_at"`
-	LastSeenAt time.Time `json:"last_seen_at"`
-	ExpiresAt  time.Time `json:"expires_at"`
-}
-
-func sessionToJSON(s session.Session) sessionJSON {
-	return sessionJSON{s.ID, s.UserID, s.Method, s.IP, s.UserAgent, s.CreatedAt, s.LastSeenAt, s.ExpiresAt}
-}
-
 // sessionList are the sessions of a user.
 type sessionList struct {
-	Sessions []sessionJSON `json:"sessions"`
+	Sessions []session.Info `json:"sessions"`
 }
 
 func adminListSessions(r adminRequest) (any, error) {
@@ -212,9 +196,9 @@ func adminListSessions(r adminRequest) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer := sessionList{Sessions: make([]sessionJSON, len(sessions))}
+	answer := sessionList{Sessions: make([]session.Info, len(sessions))}
 	for i, s := range sessions {
-		answer.Sessions[i] = sessionToJSON(s)
+		answer.Sessions[i] = s.Info()
 	}
 	return answer, nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/caddy-wechat/caddy-wechat/session"
 	"github.com/caddy-wechat/caddy-wechat/user"
 )
 
@@ -95,7 +96,7 @@ func printUser(w io.Writer, u userJSON) error {
 }
 
 // printSessions prints a session on each line.
-func printSessions(w io.Writer, sessions []sessionJSON) error {
+func printSessions(w io.Writer, sessions []session.Info) error {
 	t := table(w)
 	row(t, "ID", "METHOD", "ADDRESS", "SIGNED IN", "LAST USED", "EXPIRES", "BROWSER")
 	for _, s := range sessions {

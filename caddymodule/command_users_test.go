@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-wechat/caddy-wechat/people"
+	"github.com/caddy-wechat/caddy-wechat/session"
 	"github.com/caddy-wechat/caddy-wechat/user"
 )
 
@@ -98,7 +99,7 @@ func TestTables(t *testing.T) {
 			"ID            k3xw\nName          张三\nStatus        active\nRoles         admin, editor\nE-mail        zhang@example.com\nPhone         +8613800138000\n" +
 			"Created       2026-11-21 09:05\nLast sign-in  2026-11-21 09:05\nOpenid        o1 at wx1, unionid n1\nOpenid        o2 at wx2\n"},
 		{"sessions", func(b *bytes.Buffer) error {
-			return printSessions(b, []sessionJSON{{"s1", "k3xw", "official_qr", "2001:db8::1", "Mozilla/5.0 \x1b[2J", day, day.Add(time.Hour), day.Add(7 * 24 * time.Hour)}})
+			return printSessions(b, []session.Info{{ID: "s1", UserID: "k3xw", Method: "official_qr", IP: "2001:db8::1", UserAgent: "Mozilla/5.0 \x1b[2J", CreatedAt: day, LastSeenAt: day.Add(time.Hour), ExpiresAt: day.Add(7 * 24 * time.Hour)}})
 		}, "" +
 			"ID  METHOD       ADDRESS      SIGNED IN         LAST USED         EXPIRES           BROWSER\n" +
 			"s1  official_qr  2001:db8::1  2026-11-21 09:05  2026-11-21 10:05  2026-11-28 09:05  Mozilla/5.0 \ufffd[2J\n"},

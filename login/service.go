@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/store"
+	"github.com/caddy-wechat/caddy-wechat/store/watch"
 )
 
 const (
@@ -41,7 +42,7 @@ type Service struct {
 	store    store.Store
 	starters map[string]Starter
 	now      func() time.Time
-	watchers *watchers
+	watchers *watch.Watchers
 	cancel   func()
 	portals  []string // whose attempts there are; nil for all
 }
@@ -75,8 +76,8 @@ func NewService(s store.Store, starters map[string]Starter, now func() time.Time
 	if now == nil {
 		now = time.Now
 	}
-	v := &Service{store: s, starters: starters, now: now, watchers: new(watchers)}
-	v.cancel = s.Subscribe(topic, v.watchers.notice)
+	v := &Service{store: s, starters: starters, now: now, watchers: new(watch.Watchers)}
+	v.cancel = s.Subscribe(topic, v.notice)
 	return v
 }
 
@@ -92,7 +93,7 @@ func (v *Service) For(portals ...string) *Service {
 // Close ends the subscription; whoever waits is woken.
 func (v *Service) Close() {
 	v.cancel()
-	v.watchers.wakeAll()
+	v.watchers.WakeAll()
 }
 
 // StarterKey names the starter of a method for an account.

@@ -408,7 +408,7 @@ func TestCloseWakesWhoWaits(t *testing.T) {
 	<-changed
 	stop()
 	stop() // again does no harm
-	if len(f.watchers.byID) != 0 {
-		t.Errorf("%d attempts are still watched", len(f.watchers.byID))
+	if n := f.watchers.Watched(); n != 0 {
+		t.Errorf("%d attempts are still watched", n)
 	}
 }

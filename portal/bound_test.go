@@ -113,7 +113,7 @@ func TestBindDisabledAddress(t *testing.T) {
 func TestBindStoreFails(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, key string }{
-		{"checking the code", "tmp:code:"},
+		{"checking the code", "tmp:sent-code:"},
 		{"claiming the address", "email:"},
 		{"writing the user", "user:"},
 		{"moving the identity", "identity:"},
@@ -189,7 +189,7 @@ func TestBindWhileDeleted(t *testing.T) {
 	alice := d.enter("oAlice")
 	alice.askCode(shared)
 	remove := func(key string) {
-		if strings.HasPrefix(key, "tmp:code:") {
+		if strings.HasPrefix(key, "tmp:sent-code:") {
 			d.store.before.Store(nil)
 			if _, err := d.Users.Delete(t.Context(), alice.userID); err != nil {
 				t.Error(err)

@@ -123,8 +123,8 @@ func (p *Portal) endHanded(r *http.Request, a login.Attempt, id string) error {
 		_, err = p.Sessions.Revoke(r.Context(), id)
 	}
 	if err == nil {
-		event := ofAttempt(audit.RevokeSession, a, s.UserID)
-		event.SessionID, event.Count = id, 1
+		event := ofAttempt(audit.RevokeSession, a, "") // whose session it is did nothing
+		event.UserID, event.SessionID, event.Count = s.UserID, id, 1
 		p.record(r, event)
 	}
 	return err

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -29,15 +28,9 @@ const (
 
 // ownSession is a session as its own person reads it.
 type ownSession struct {
-	ID         string    `json:"id"`
-	UserID     string    `json:"user_id"`
-	Method     string    `json:"method"`
-	IP         string    `json:"ip"`
-	UserAgent  string    `json:"user_agent"`
-	CreatedAt  time.Time `json:"created_at"`
-	LastSeenAt time.Time `json:"last_seen_at"`
-	ExpiresAt  time.Time `json:"expires_at"`
-	Current    bool      `json:"current"`
+	session.Info
+	// Current says that it is the one that asks.
+	Current bool `json:"current"`
 }
 
 // sessionsPage is GET sessions: a person's own page, with where the person is
@@ -90,7 +83,7 @@ func masked(u *user.Member, ch user.Channel) string {
 func ownSessions(list []session.Session, current string) []ownSession {
 	own := make([]ownSession, len(list))
 	for i, s := range list {
-		own[i] = ownSession{s.ID, s.UserID, s.Method, s.IP, s.UserAgent, s.CreatedAt, s.LastSeenAt, s.ExpiresAt, s.ID == current}
+		own[i] = ownSession{s.Info(), s.ID == current}
 	}
 	return own
 }

@@ -224,6 +224,11 @@ func TestDisownAfterMerge(t *testing.T) {
 	ended, disowned := of, of
 	ended.Action, ended.UserID, ended.SessionID, ended.Count = audit.RevokeSession, mallory.userID, list[0].ID, 1
 	disowned.Action = audit.Disown
+	for _, e := range d.events {
+		if e.Actor.Kind != audit.Person || e.Actor.ID != "" { // she has no user any more
+			t.Errorf("%s is laid to %+v", e.Action, e.Actor)
+		}
+	}
 	d.wantEvents(ended, disowned)
 }
 

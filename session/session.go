@@ -33,6 +33,23 @@ type Session struct {
 	ExpiresAt time.Time `json:"expires_at"`
 }
 
+// Info is a session as people and operators read it: what they need to recognise it.
+type Info struct {
+	ID         string    `json:"id"`
+	UserID     string    `json:"user_id"`
+	Method     string    `json:"method"`
+	IP         string    `json:"ip"`
+	UserAgent  string    `json:"user_agent"`
+	CreatedAt  time.Time `json:"created_at"`
+	LastSeenAt time.Time `json:"last_seen_at"`
+	ExpiresAt  time.Time `json:"expires_at"`
+}
+
+// Info returns the session as it is shown.
+func (s Session) Info() Info {
+	return Info{s.ID, s.UserID, s.Method, s.IP, s.UserAgent, s.CreatedAt, s.LastSeenAt, s.ExpiresAt}
+}
+
 var (
 	// ErrInvalid says that a cookie names no live session: it is forged,
 	// garbage, expired or revoked.

@@ -173,7 +173,7 @@ func newCode() string {
 }
 
 func codeKey(userID string, ch Channel) string {
-	return store.VolatilePrefix + "code:" + string(ch) + ":" + userID
+	return store.VolatilePrefix + "sent-code:" + string(ch) + ":" + userID
 }
 
 // codeDigest names the code together with what it is for, so that it proves nothing else.

@@ -558,7 +558,7 @@ func TestCode_StoreAway(t *testing.T) {
 	}}
 	p := newPost(t, s)
 	code := p.mustSend("u1", somewhere)
-	for _, away = range []string{"codes-of:", "codes-of-to:", "codes-to:", "code:"} {
+	for _, away = range []string{"codes-of:", "codes-of-to:", "codes-to:", "sent-code:"} {
 		for range 10 {
 			if err := p.send("u1", somewhere); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, ErrNotSent) {
 				t.Errorf("sending without %s: %v", away, err)

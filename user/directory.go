@@ -5,7 +5,6 @@ package user
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -105,11 +104,14 @@ func (d *Directory) Renew(ctx context.Context, m *Member) (*Member, error) {
 	if !d.set.Flowing() {
 		return m, nil
 	}
-	now, err := d.Get(ctx, m.ID)
-	if err != nil && !errors.Is(err, ErrNotFound) { // nothing is known against him
+	switch u, found, err := d.set.Get(ctx, m.ID, d.grace); {
+	case err == nil && !found:
+		return nil, ErrNotFound
+	case err == nil && u != m.User:
+		return d.Member(u), nil
+	default: // nothing new is known
 		return m, nil
 	}
-	return now, err
 }
 
 // RuleRoles are the roles that the policy alone gives the user.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-wechat/caddy-wechat/store"
 	"github.com/caddy-wechat/caddy-wechat/store/record"
+	"github.com/caddy-wechat/caddy-wechat/store/watch"
 )
 
 const (
@@ -37,7 +38,7 @@ type Records struct {
 	store   store.Store
 	set     *record.Set[User]
 	now     func() time.Time
-	watch   watchers
+	watch   watch.Watchers
 	roster  roster
 	cancels []func()
 }
@@ -48,8 +49,8 @@ func NewRecords(s store.Store, now func() time.Time) *Records {
 		now = time.Now
 	}
 	r := &Records{store: s, now: now, set: record.New[User](record.Config{Store: s, Kind: "user", Size: cachedUsers, Now: now})}
-	r.set.OnChange(r.watch.wake)
-	r.set.OnGap(r.watch.wakeAll)
+	r.set.OnChange(r.watch.Wake)
+	r.set.OnGap(r.watch.WakeSlowly)
 	r.roster.init(r)
 	return r
 }

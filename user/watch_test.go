@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/store"
+	"github.com/caddy-wechat/caddy-wechat/store/watch"
 )
 
 // woken says whether the channel has a value, which it takes. Notices of the store in
@@ -51,10 +52,8 @@ func TestWatch(t *testing.T) {
 		t.Error("the deletion wakes the wrong ones")
 	}
 	stopFirst()
-	here.watch.mu.Lock()
-	defer here.watch.mu.Unlock()
-	if len(here.watch.all) != 1 {
-		t.Errorf("%d users are still watched, want 1", len(here.watch.all))
+	if n := here.watch.Watched(); n != 1 {
+		t.Errorf("%d users are still watched, want 1", n)
 	}
 }
 
@@ -65,14 +64,14 @@ func TestWatch_Gap(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newTestWorld(t)
 			r := w.records()
-			waiting := make([]<-chan struct{}, 2*wakeBatch+1)
+			waiting := make([]<-chan struct{}, 2*watch.Batch+1)
 			for i := range waiting {
 				changed, stop := r.Watch(fmt.Sprint(i))
 				defer stop()
 				waiting[i] = changed
 			}
 			w.store.Tell("user", store.Notice{Kind: kind})
-			for i, want := range []int{wakeBatch, wakeBatch, 1, 0} {
+			for i, want := range []int{watch.Batch, watch.Batch, 1, 0} {
 				synctest.Wait()
 				got := 0
 				for _, changed := range waiting {
@@ -83,7 +82,7 @@ func TestWatch_Gap(t *testing.T) {
 				if got != want {
 					t.Errorf("notice %d wakes %d at step %d, want %d", kind, got, i, want)
 				}
-				time.Sleep(wakePause) //nolint:forbidigo // in a bubble
+				time.Sleep(watch.Pause) //nolint:forbidigo // in a bubble
 			}
 		})
 	}
