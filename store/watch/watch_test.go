@@ -84,7 +84,9 @@ func TestWakeSlowly_Stopped(t *testing.T) {
 			waiting, stops = append(waiting, changed), append(stops, stop)
 		}
 		w.WakeSlowly()
-		for _, stop := range stops {
+		synctest.Wait()
+		for i, stop := range stops {
+			woken(waiting[i]) // those of the first batch
 			stop()
 		}
 		time.Sleep(2 * Pause) //nolint:forbidigo // in a bubble
