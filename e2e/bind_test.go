@@ -14,6 +14,7 @@ import (
 	netmail "net/mail"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -159,6 +160,30 @@ func TestBindEmail(t *testing.T) {
 	}
 	w.quietAbout("alice@example.com")
 	w.noPanic()
+}
+
+// TestBindLimitOfAllSites: the codes that a client may have sent are counted at all sites
+// together, since they cost one operator.
+func TestBindLimitOfAllSites(t *testing.T) {
+	t.Parallel()
+	box := newMailbox(t)
+	w := newWorld(t, options{account: "confirm off", users: box.users("registration open"), wechat: "limit codes 2/1h"})
+	other := w.otherHost("localhost")
+	w.addSite(other, "wechat_auth")
+	ask := func(b *browser, name string) int {
+		a := b.begin()
+		w.scan(w.wechat.Phone(name), a)
+		a.consume()
+		return b.do(http.MethodPost, "/_wechat/bind/code", map[string]string{"channel": "email", "address": name + "@example.com"}).Status
+	}
+	var got []int
+	for name, b := range map[string]*browser{"alice": w.browser(), "bob": w.browserOf(other)} {
+		got = append(got, ask(b, name))
+	}
+	got = append(got, ask(w.browser(), "carol"), ask(w.browserOf(other), "dave"))
+	if want := []int{200, 200, 429, 429}; !slices.Equal(got, want) {
+		t.Errorf("asked at either site: %v, want %v", got, want)
+	}
 }
 
 // identityOf is what the site is told of who is signed in.

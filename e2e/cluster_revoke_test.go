@@ -127,18 +127,25 @@ func (f *fleet) signInTap(i int, person string) *browser {
 	return b
 }
 
+// cut is how the second node is kept from hearing what the others announce.
+type cut struct {
+	name      string
+	cut, mend []string // commands of Redis
+}
+
+func cuts() []cut {
+	return []cut{
+		{"broken once", []string{"CLIENT", "KILL", "TYPE", "pubsub", "USER", nodeUser(1)}, []string{"PING"}},
+		{"forbidden", []string{"ACL", "SETUSER", nodeUser(1), "resetchannels"}, []string{"ACL", "SETUSER", nodeUser(1), "allchannels"}},
+	}
+}
+
 // TestClusterG4SubscriptionCut: the connection on which a node hears of
 // revocations breaks just before one, or cannot be had again at all, while the node
 // reaches Redis otherwise. It cannot know what it misses, so it asks: the cookie is
 // refused within a second, and its connections are closed.
 func TestClusterG4SubscriptionCut(t *testing.T) {
-	for _, tt := range []struct {
-		name      string
-		cut, mend []string
-	}{
-		{"broken once", []string{"CLIENT", "KILL", "TYPE", "pubsub", "USER", nodeUser(1)}, []string{"PING"}},
-		{"forbidden", []string{"ACL", "SETUSER", nodeUser(1), "resetchannels"}, []string{"ACL", "SETUSER", nodeUser(1), "allchannels"}},
-	} {
+	for _, tt := range cuts() {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFleet(t, fleetOptions{account: "confirm tap"})
 			f.upstream.longLived()

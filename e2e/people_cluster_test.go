@@ -81,6 +81,37 @@ func TestClusterG4Operators(t *testing.T) {
 	f.each(func(_ int, w *world) { w.noPanic() })
 }
 
+// TestClusterG4RoleTakenUnheard: an operator takes the role that the site wants, and one
+// node does not hear of it. It finds out within a second: the cookie is refused, and
+// what the person had open there is closed (G4).
+func TestClusterG4RoleTakenUnheard(t *testing.T) {
+	for _, tt := range cuts() {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFleet(t, fleetOptions{account: "confirm tap", gate: "require role member"})
+			forget(t, f.upstream.longLived())
+			for i := range 3 {
+				b := f.member(fmt.Sprintf("alice %d", i))
+				h, c := f.keep(b), f.nodes[1].connect(f.via(b, 1))
+				h.expect(http.StatusOK)
+				id := b.userID()
+				if got := f.redis.Do(t, tt.cut...); got == "0" {
+					t.Fatalf("%v has no effect", tt.cut)
+				}
+				begun := time.Now()
+				if got := f.nodes[0].adminAPI(http.MethodPatch, "users/"+id, map[string][]string{"roles": {"editor"}}); got.Status != http.StatusOK {
+					t.Fatalf("taking the role: %d %s", got.Status, got.Body)
+				}
+				var both sync.WaitGroup
+				both.Go(func() { c.closed(f, begun) })
+				h.answered(http.StatusForbidden, begun)
+				both.Wait()
+				f.redis.Do(t, tt.mend...)
+				f.heardAt(1)
+			}
+		})
+	}
+}
+
 // forget takes what a channel brings until the end of the test, so that whoever sends
 // need not wait.
 func forget[T any](t *testing.T, c <-chan T) {

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/caddy-wechat/caddy-wechat/store"
 )
 
@@ -17,8 +19,11 @@ const (
 	accessTopic = "user-access"
 	// clockSkew is how much the clocks of two nodes may differ.
 	clockSkew = time.Minute
-	// accessTimeout bounds the look at those whose notices were lost.
-	accessTimeout = 30 * time.Second
+	// lookInterval is how often those online are looked at while notices are lost,
+	// and lookTimeout and looksAtOnce bound one look.
+	lookInterval = 300 * time.Millisecond
+	lookTimeout  = 2 * time.Second
+	looksAtOnce  = 16
 )
 
 func accessChanged(id string) store.Announcement {
@@ -31,19 +36,19 @@ type access struct {
 	tell    func(id string)
 	online  func() []string
 
-	mu   sync.Mutex
-	lost time.Time // zero while notices flow
+	mu       sync.Mutex
+	restored chan struct{} // closed when the present gap ends; nil while notices flow
 
-	// ctx ends with the Records; looks are the goroutines under way.
-	ctx   context.Context //nolint:containedctx // of goroutines that outlive the notice
-	stop  context.CancelFunc
-	looks sync.WaitGroup
+	// ctx ends with the Records; gaps are the goroutines under way.
+	ctx  context.Context //nolint:containedctx // of goroutines that outlive the notice
+	stop context.CancelFunc
+	gaps sync.WaitGroup
 }
 
 // OnAccess calls tell with the id of each user whose status, roles or addresses have
-// changed, or who was deleted, on any node. After a gap in the notices it is called
-// for those of online whose notice may have been lost; perhaps for some more. Both
-// must return quickly. It is to be called before the first change.
+// changed, or who was deleted, on any node. In a gap of the notices, and after it, it is
+// called for those of online whose notice may have been lost; perhaps for some more.
+// Both must return quickly. It is to be called before the first change.
 func (r *Records) OnAccess(tell func(id string), online func() []string) {
 	a := &access{records: r, tell: tell, online: online}
 	a.ctx, a.stop = context.WithCancel(context.Background())
@@ -51,7 +56,7 @@ func (r *Records) OnAccess(tell func(id string), online func() []string) {
 	r.cancels = append(r.cancels, func() {
 		cancel()
 		a.stop()
-		a.looks.Wait()
+		a.gaps.Wait()
 	})
 }
 
@@ -65,28 +70,80 @@ func (a *access) notice(n store.Notice) {
 	case store.Lost:
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		if a.lost.IsZero() {
-			a.lost = a.records.now()
+		if a.restored == nil {
+			restored, since := make(chan struct{}), a.records.now().Add(-clockSkew)
+			a.restored = restored
+			a.gaps.Go(func() { a.sitOut(since, restored) })
 		}
 	case store.Restored:
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		if since := a.lost; !since.IsZero() {
-			a.lost = time.Time{}
-			a.looks.Go(func() { a.look(since.Add(-clockSkew)) })
+		if a.restored != nil {
+			close(a.restored)
+			a.restored = nil
 		}
 	}
 }
 
-// look tells of everybody online whose access has changed since then. While the store
-// cannot be asked nothing is known against them.
-func (a *access) look(since time.Time) {
-	ctx, cancel := context.WithTimeout(a.ctx, accessTimeout)
-	defer cancel()
-	for _, id := range a.online() {
-		u, err := a.records.Find(ctx, id)
-		if errors.Is(err, ErrNotFound) || err == nil && u.AccessAt.After(since) {
-			a.tell(id)
+// sitOut looks for changes that nobody tells of, until a look after the gap was whole.
+func (a *access) sitOut(since time.Time, restored <-chan struct{}) {
+	g := gap{access: a, since: since, told: make(map[string]time.Time)}
+	tick := time.NewTicker(lookInterval)
+	defer tick.Stop()
+	for over, whole := false, false; !over || !whole; {
+		select {
+		case <-a.ctx.Done():
+			return
+		case <-restored:
+			over, restored = true, nil
+		case <-tick.C:
 		}
+		whole = g.look()
 	}
+}
+
+// gap is a time without notices.
+type gap struct {
+	*access
+	since time.Time
+
+	mu sync.Mutex
+	// told is the change of which somebody was told last, by the user's id: he may
+	// have come back since then.
+	told map[string]time.Time
+}
+
+// look tells of everybody online whose access has changed, and says whether all could
+// be looked at. While the store cannot be asked nothing is known against them.
+func (g *gap) look() (whole bool) {
+	ctx, cancel := context.WithTimeout(g.ctx, lookTimeout)
+	defer cancel()
+	var group errgroup.Group
+	group.SetLimit(looksAtOnce)
+	for _, id := range g.online() {
+		group.Go(func() error {
+			u, err := g.records.Find(ctx, id)
+			switch {
+			case errors.Is(err, ErrNotFound):
+				g.tell(id)
+			case err != nil:
+				return err
+			case u.AccessAt.After(g.since) && g.isNews(id, u.AccessAt):
+				g.tell(id)
+			}
+			return nil
+		})
+	}
+	return group.Wait() == nil
+}
+
+// isNews says whether nobody was told yet of a change that was made then.
+func (g *gap) isNews(id string, at time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.told[id].Equal(at) {
+		return false
+	}
+	g.told[id] = at
+	return true
 }

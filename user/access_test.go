@@ -4,11 +4,15 @@
 package user
 
 import (
+	"context"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/store"
+	"github.com/caddy-wechat/caddy-wechat/store/storetest"
 )
 
 // TestOnAccess_AfterAGap: while a node hears nothing, an operator takes roles and
@@ -48,9 +52,76 @@ func TestOnAccess_AfterAGap(t *testing.T) {
 	}
 	w.store.Tell(accessTopic, store.Notice{Kind: store.Restored})
 	w.store.Tell(accessTopic, store.Notice{Kind: store.Restored}) // of no gap
-	if got, want := []string{<-told, <-told}, []string{ids[0], ids[1]}; !slices.Equal(got, want) {
+	got, want := []string{<-told, <-told}, []string{ids[0], ids[1]}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
 		t.Errorf("told of %v, want %v", got, want)
 	}
+}
+
+// TestOnAccess_InAGap: a node that hears nothing finds out by itself, soon, and once for
+// each change: whoever comes back with other roles may stay. Where the store is away
+// when the gap ends, it looks again.
+func TestOnAccess_InAGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var away atomic.Bool
+		s := &storetest.Memory{Before: func(_ context.Context, method, _ string) error {
+			if away.Load() && method == "Get" {
+				return store.ErrUnavailable
+			}
+			return nil
+		}}
+		here, there := NewRecords(s, nil), NewRecords(s, nil)
+		defer here.Close()
+		defer there.Close()
+		for _, id := range []string{"alice", "bob"} {
+			if _, _, err := there.Import(t.Context(), Entry{ID: id}, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Hour) //nolint:forbidigo // in a bubble
+		var told, others atomic.Int32
+		here.OnAccess(func(id string) {
+			if id != "alice" {
+				others.Add(1)
+			}
+			told.Add(1)
+		}, func() []string { return []string{"alice", "bob"} })
+		expect := func(when string, want int32) {
+			t.Helper()
+			time.Sleep(lookInterval + time.Millisecond) //nolint:forbidigo // in a bubble
+			synctest.Wait()
+			if told.Load() != want || others.Load() != 0 {
+				t.Errorf("%s: told of a change %d times, want %d; of others %d times", when, told.Load(), want, others.Load())
+			}
+		}
+		change := func(roles ...string) {
+			t.Helper()
+			if _, _, err := there.Change(t.Context(), "alice", Change{Roles: &roles}); err != nil {
+				t.Fatal(err)
+			}
+			told.Add(-1) // this store has told all the same
+		}
+		s.Tell(accessTopic, store.Notice{Kind: store.Lost})
+		expect("nothing has changed", 0)
+		change("a")
+		expect("a change", 1)
+		expect("no other change", 1)
+		change("b")
+		expect("another change", 2)
+		away.Store(true)
+		expect("the store is away", 2)
+		away.Store(false)
+		change("c")
+		away.Store(true)
+		s.Tell(accessTopic, store.Notice{Kind: store.Restored})
+		expect("heard again, the store is away", 2)
+		away.Store(false)
+		expect("the store is back", 3)
+		change("d")
+		expect("after the gap", 3)
+	})
 }
 
 // TestOnAccess_NothingOldIsLeft: whoever is told of a change may look at once, and so may

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
@@ -129,12 +128,7 @@ func TestBindPages_ByKeyboard(t *testing.T) {
 				chromedp.Focus(chromedp.CSS("[autofocus]")), // which may take a moment by itself
 				chromedp.KeyEvent(tt.keys),
 			)
-			var form *http.Request
-			select {
-			case form = <-forms:
-			case <-time.After(chrometest.Patience):
-				t.Fatal("no form is posted")
-			}
+			form := posted(t, forms)
 			tt.want.Set("return_to", "//x?a=1&b=2")
 			if diff := cmp.Diff(tt.want, form.PostForm); diff != "" {
 				t.Errorf("form (-want +got):\n%s", diff)

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
@@ -46,6 +47,18 @@ func gallery(t *testing.T, list []rendering) (base string, forms <-chan *http.Re
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	return server.URL, posted
+}
+
+// posted waits for the next form.
+func posted(t *testing.T, forms <-chan *http.Request) *http.Request {
+	t.Helper()
+	select {
+	case form := <-forms:
+		return form
+	case <-time.After(chrometest.Patience):
+		t.Fatal("no form is posted")
+		return nil
+	}
 }
 
 // contrast lists the visible texts whose contrast with what is behind them is below
@@ -187,7 +200,7 @@ func TestConfirmPage_PostsWithoutScript(t *testing.T) {
 				chromedp.Navigate(base+path),
 				chromedp.Click(chromedp.Search(fmt.Sprintf(`//button[text()=%q]`, tt.button))),
 			)
-			form := <-forms
+			form := posted(t, forms)
 			if diff := cmp.Diff(tt.want, form.PostForm); diff != "" {
 				t.Errorf("form (-want +got):\n%s", diff)
 			}

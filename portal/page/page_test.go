@@ -378,3 +378,15 @@ func BenchmarkLogin(b *testing.B) {
 		p.Login(httptest.NewRecorder(), r, http.StatusUnauthorized, Login{ReturnTo: "/"})
 	}
 }
+
+// A page that goes away by itself does so without scripts too, and no other loads anew.
+func TestNotice_LoadsAnewWithoutScript(t *testing.T) {
+	for kind := range noticeCount {
+		w := httptest.NewRecorder()
+		New(plainSite).Notice(w, request(t, http.MethodGet, "en"), http.StatusForbidden, kind)
+		want := kind == Pending || kind == NotAdmitted || kind == RoleMissing
+		if got := strings.Contains(w.Body.String(), `<noscript><meta http-equiv="refresh"`); got != want {
+			t.Errorf("notice %d loads itself anew: %v, want %v", kind, got, want)
+		}
+	}
+}

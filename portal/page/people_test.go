@@ -100,6 +100,22 @@ func TestAdmin_SaysOnlyItsOwnWords(t *testing.T) {
 	}
 }
 
+// Before an approval the page says whether that is enough.
+func TestAdminConfirm_SaysWhatIsMissing(t *testing.T) {
+	for still, want := range map[string]string{
+		"":              englishAdmin.NowIn,
+		"role_missing":  englishAdmin.StillOut + " No role for this site",
+		"email_missing": englishAdmin.StillOut + " E-mail not proven yet",
+	} {
+		w := httptest.NewRecorder()
+		New(plainSite).AdminConfirm(w, request(t, http.MethodGet, "en"), AdminConfirm{Person: Person{ID: "u", Status: "pending", Waits: true}, Do: "approve", LetsIn: true, Still: still})
+		body := w.Body.String()
+		if !strings.Contains(body, want) || strings.Contains(body, englishAdmin.NowIn) == strings.Contains(body, englishAdmin.StillOut) {
+			t.Errorf("still %q: the page does not say %q:\n%s", still, want, body)
+		}
+	}
+}
+
 // Nobody can disable or delete himself: the page does not offer it.
 func TestAdminUser_OffersWhatFits(t *testing.T) {
 	for _, tt := range []struct {
@@ -156,7 +172,7 @@ func TestPeoplePages_PostWithoutScript(t *testing.T) {
 				chromedp.Navigate(base+"/0"),
 				chromedp.Click(chromedp.Search(`//button[text()="`+tt.button+`"]`)),
 			)
-			form := <-forms
+			form := posted(t, forms)
 			if diff := cmp.Diff(tt.want, form.PostForm); diff != "" || form.URL.Path != tt.path || form.Header.Get("Origin") != base {
 				t.Errorf("POST %s from %q (-want +got):\n%s", form.URL.Path, form.Header.Get("Origin"), diff)
 			}
