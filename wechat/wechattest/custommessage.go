@@ -5,7 +5,6 @@ package wechattest
 
 import (
 	"encoding/json"
-	"net/http"
 	"time"
 )
 
@@ -81,9 +80,6 @@ type messageRequest struct {
 // other rules of mini programs are not simulated.
 // https://developers.weixin.qq.com/doc/service/api/customer/message/api_sendcustommessage.html
 func (s *Server) sendMessage(c call) any {
-	if c.Method != http.MethodPost {
-		return apiError{43002, "require POST method"}
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	app, e := s.authorizeLocked(c)

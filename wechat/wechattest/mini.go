@@ -88,9 +88,9 @@ func newMiniState() miniState {
 
 func (s *Server) routeMini(mux *http.ServeMux) {
 	mux.Handle(EndpointMiniCode, s.endpoint(EndpointMiniCode, s.miniCode))
-	mux.Handle(EndpointCode2Session, s.endpoint(EndpointCode2Session, jsonHandler(s.code2Session)))
-	mux.Handle(EndpointPhoneNumber, s.endpoint(EndpointPhoneNumber, jsonHandler(s.phoneNumber)))
-	mux.Handle(EndpointURLLink, s.endpoint(EndpointURLLink, jsonHandler(s.generateURLLink)))
+	mux.Handle(EndpointCode2Session, s.endpoint(EndpointCode2Session, jsonHandler(byGet(s.code2Session))))
+	mux.Handle(EndpointPhoneNumber, s.endpoint(EndpointPhoneNumber, jsonHandler(byPost(s.phoneNumber))))
+	mux.Handle(EndpointURLLink, s.endpoint(EndpointURLLink, jsonHandler(byPost(s.generateURLLink))))
 }
 
 // AddMiniProgram registers a mini program, as [Server.AddAccount] does an account.

@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"regexp"
 	"strings"
 	"time"
@@ -50,9 +49,6 @@ var linkQueryPattern = regexp.MustCompile("^[A-Za-z0-9!#$&'()*+,/:;=?@._~%-]*$")
 // of the older edition and from reports.
 // https://developers.weixin.qq.com/miniprogram/dev/server/API/qrcode-link/url-link/api_generateurllink.html
 func (s *Server) generateURLLink(c call) any {
-	if c.Method != http.MethodPost {
-		return apiError{43002, "require POST method"}
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	app, m, e := s.authorizeMiniLocked(c)

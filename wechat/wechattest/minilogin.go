@@ -8,7 +8,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"math"
-	"net/http"
 	"time"
 )
 
@@ -76,9 +75,6 @@ type sessionAnswer struct {
 // code2Session is sns/jscode2session. The answer of a success has no errcode.
 // https://developers.weixin.qq.com/miniprogram/dev/server/API/user-login/api_code2session.html
 func (s *Server) code2Session(c call) any {
-	if c.Method != http.MethodGet {
-		return apiError{43001, "require GET method"}
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	app, m, e := s.authenticateMiniLocked(c)
@@ -141,9 +137,6 @@ type watermark struct {
 // what the mini program has paid for. The code of wx.login will not do.
 // https://developers.weixin.qq.com/miniprogram/dev/framework/open-ability/getPhoneNumber.html
 func (s *Server) phoneNumber(c call) any {
-	if c.Method != http.MethodPost {
-		return apiError{43002, "require POST method"}
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	app, m, e := s.authorizeMiniLocked(c)

@@ -75,8 +75,8 @@ type personToken struct {
 }
 
 func (s *Server) routeOAuth(mux *http.ServeMux) {
-	mux.Handle(EndpointOAuthToken, s.endpoint(EndpointOAuthToken, textHandler(s.oauthToken)))
-	mux.Handle(EndpointUserInfo, s.endpoint(EndpointUserInfo, textHandler(s.userInfo)))
+	mux.Handle(EndpointOAuthToken, s.endpoint(EndpointOAuthToken, textHandler(byGet(s.oauthToken))))
+	mux.Handle(EndpointUserInfo, s.endpoint(EndpointUserInfo, textHandler(byGet(s.userInfo))))
 	mux.Handle(EndpointQRConnect, s.endpoint(EndpointQRConnect, s.qrconnect))
 	mux.Handle(EndpointQRConnectPoll, s.endpoint(EndpointQRConnectPoll, s.pollLogin))
 	guard := http.NewCrossOriginProtection()

@@ -62,9 +62,6 @@ type qrAnswer struct {
 // createQRCode is cgi-bin/qrcode/create.
 // https://developers.weixin.qq.com/doc/service/api/qrcode/qrcodes/api_createqrcode.md
 func (s *Server) createQRCode(c call) any {
-	if c.Method != http.MethodPost {
-		return apiError{43002, "require POST method"}
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	app, e := s.authorizeLocked(c)

@@ -154,13 +154,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.Serve
 func (s *Server) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	for endpoint, answer := range map[string]apiFunc{
-		EndpointToken:       s.token,
-		EndpointStableToken: s.stableToken,
-		EndpointQRCode:      s.createQRCode,
-		EndpointClearQuota:  s.clearQuota,
+		EndpointToken:       byGet(s.token),
+		EndpointStableToken: byPost(s.stableToken),
+		EndpointQRCode:      byPost(s.createQRCode),
+		EndpointClearQuota:  byPost(s.clearQuota),
 		EndpointAPIDomainIP: s.ipList,
 		EndpointCallbackIP:  s.ipList,
-		EndpointMessage:     s.sendMessage,
+		EndpointMessage:     byPost(s.sendMessage),
 	} {
 		mux.Handle(endpoint, s.endpoint(endpoint, jsonHandler(answer)))
 	}
@@ -181,6 +181,23 @@ type call struct {
 
 // apiFunc answers a call with a value to be encoded as JSON.
 type apiFunc func(call) any
+
+func byGet(answer apiFunc) apiFunc {
+	return onlyBy(http.MethodGet, apiError{43001, "require GET method"}, answer)
+}
+
+func byPost(answer apiFunc) apiFunc {
+	return onlyBy(http.MethodPost, apiError{43002, "require POST method"}, answer)
+}
+
+func onlyBy(method string, otherwise apiError, answer apiFunc) apiFunc {
+	return func(c call) any {
+		if c.Method != method {
+			return otherwise
+		}
+		return answer(c)
+	}
+}
 
 // apiError is WeChat's failure body. Its HTTP status is 200 all the same.
 type apiError struct {

@@ -62,9 +62,6 @@ type credentials struct {
 // lives five more minutes.
 // https://developers.weixin.qq.com/doc/subscription/api/base/api_getaccesstoken.html
 func (s *Server) token(c call) any {
-	if c.Method != http.MethodGet {
-		return apiError{43001, "require GET method"}
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	cred := credentials{GrantType: c.query("grant_type"), AppID: c.query("appid"), Secret: c.query("secret")}
@@ -85,9 +82,6 @@ func (s *Server) token(c call) any {
 // stableToken is cgi-bin/stable_token.
 // https://developers.weixin.qq.com/doc/service/api/base/api_getstableaccesstoken.html
 func (s *Server) stableToken(c call) any {
-	if c.Method != http.MethodPost {
-		return apiError{43002, "require POST method"}
-	}
 	var cred credentials
 	if json.Unmarshal(c.body, &cred) != nil {
 		return apiError{47001, "data format error"}
@@ -221,9 +215,6 @@ func (s *Server) authorizeLocked(c call) (*account, apiError) {
 
 // clearQuota resets the daily counters.
 func (s *Server) clearQuota(c call) any {
-	if c.Method != http.MethodPost {
-		return apiError{43002, "require POST method"}
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	app, e := s.authorizeLocked(c)
