@@ -4,12 +4,17 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-wechat/caddy-wechat/store"
+	"github.com/caddy-wechat/caddy-wechat/store/storetest"
 )
 
 func (w *world) list(m *Manager, userID string) (ids []string) {
@@ -191,4 +196,32 @@ func TestTrack_Allocations(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() { o.add(s, end).Release() }); n > 1 {
 		t.Errorf("%v allocations, want 1", n)
 	}
+}
+
+// A person may have 500 sessions. Although Redis takes its time, he sees and ends them:
+// what is asked at the same time is waited for once.
+func TestList_FarAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := new(storetest.Memory)
+		r := NewRecords(s, nil)
+		defer r.Close()
+		keys, err := FixedKeys(keyA)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := NewManager(r, Config{TTL: time.Hour, Idle: time.Hour, Keys: keys})
+		for range 500 {
+			if _, _, err := m.Issue(t.Context(), Session{ID: NewID(), UserID: "alice"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.Before = func(context.Context, string, string) error {
+			time.Sleep(10 * time.Millisecond) //nolint:forbidigo // in a bubble
+			return nil
+		}
+		all, err := m.List(store.WithPatience(t.Context(), time.Second), "alice")
+		if err != nil || len(all) != 500 {
+			t.Errorf("List: %d, %v", len(all), err)
+		}
+	})
 }

@@ -5,25 +5,31 @@ package store
 
 import (
 	"context"
-	"sync/atomic"
+	"sync"
 	"time"
 )
 
 // Patience is how long the calls of one request may together wait for a store
-// that is far away. A request makes several; each could be slow.
+// that is far away. A request makes several; each could be slow. Of calls that wait at
+// the same time, their time counts once: it is all the request waits.
 type Patience struct {
-	context.Context              // that of the request; one allocation for both
-	left            atomic.Int64 // nanoseconds
+	context.Context // that of the request; one allocation for both
+
+	mu      sync.Mutex
+	left    time.Duration // at the time noted
+	waiting int           // how many calls wait
+	noted   time.Duration // since began
 }
+
+// began lets a time be kept as a duration.
+var began = time.Now()
 
 type patienceKey struct{}
 
 // WithPatience returns a context under which all calls of a store together wait
 // no longer than d; those that would are refused with ErrUnavailable.
 func WithPatience(ctx context.Context, d time.Duration) context.Context {
-	p := &Patience{Context: ctx}
-	p.left.Store(int64(d))
-	return p
+	return &Patience{Context: ctx, left: d}
 }
 
 // Value implements context.Context.
@@ -46,12 +52,40 @@ func (p *Patience) Left(limit time.Duration) time.Duration {
 	if p == nil {
 		return limit
 	}
-	return max(0, min(limit, time.Duration(p.left.Load())))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.settle()
+	return max(0, min(limit, p.left))
 }
 
-// Spend takes note of a wait.
-func (p *Patience) Spend(d time.Duration) {
-	if p != nil {
-		p.left.Add(-int64(d))
+// Begin takes note that a call begins to wait. It waits until End, which is to be
+// called once for each Begin.
+func (p *Patience) Begin() {
+	if p == nil {
+		return
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.settle()
+	p.waiting++
+}
+
+// End takes note that a call waits no longer.
+func (p *Patience) End() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.settle()
+	p.waiting--
+}
+
+// settle takes what has been waited off what is left.
+func (p *Patience) settle() {
+	now := time.Since(began)
+	if p.waiting > 0 {
+		p.left -= now - p.noted
+	}
+	p.noted = now
 }

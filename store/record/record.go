@@ -157,9 +157,10 @@ func (s *Set[T]) load(ctx context.Context, id string) (*T, bool, error) {
 		defer cancel()
 		return s.read(store.WithPatience(ctx, loadPatience), id)
 	})
-	patience, began := store.PatienceOf(ctx), time.Now()
-	defer func() { patience.Spend(time.Since(began)) }()
+	patience := store.PatienceOf(ctx)
 	late := time.NewTimer(patience.Left(2 * loadTimeout))
+	patience.Begin()
+	defer patience.End()
 	defer late.Stop()
 	select {
 	case <-ctx.Done():

@@ -92,6 +92,8 @@ func (s *Store) callServer(ctx context.Context, server string, fn func(context.C
 	if wait == 0 {
 		return nil, fmt.Errorf("asking Redis: %w: it has been too slow for this request already", store.ErrUnavailable)
 	}
+	patience.Begin()
+	defer patience.End()
 	began := time.Now()
 	limited, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -99,7 +101,6 @@ func (s *Store) callServer(ctx context.Context, server string, fn func(context.C
 		result, err := fn(limited)
 		return result, verdict(ctx, time.Since(began), err)
 	})
-	patience.Spend(time.Since(began))
 	if err != nil {
 		return nil, explain(ctx, err)
 	}

@@ -35,9 +35,10 @@ func (q *queues) enter(ctx context.Context, key string) (leave func(), err error
 		return func() { <-head }, nil
 	default:
 	}
-	patience, began := store.PatienceOf(ctx), time.Now()
-	defer func() { patience.Spend(time.Since(began)) }()
+	patience := store.PatienceOf(ctx)
 	late := time.NewTimer(patience.Left(callTimeout))
+	patience.Begin()
+	defer patience.End()
 	defer late.Stop()
 	select {
 	case head <- struct{}{}:
