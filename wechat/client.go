@@ -133,11 +133,15 @@ func (c *Client) AccessToken(ctx context.Context) (string, error) {
 func (c *Client) callWithToken(ctx context.Context, endpoint string, body, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	return c.withToken(ctx, func(token string) error { return c.call(ctx, endpoint, token, body, answer) })
+}
+
+func (c *Client) withToken(ctx context.Context, call func(token string) error) error {
 	token, err := c.tokens.get(ctx)
 	if err != nil {
 		return err
 	}
-	err = c.call(ctx, endpoint, token, body, answer)
+	err = call(token)
 	if !tokenRejected(err) {
 		return err
 	}
@@ -145,7 +149,7 @@ func (c *Client) callWithToken(ctx context.Context, endpoint string, body, answe
 	if err != nil {
 		return err
 	}
-	return c.call(ctx, endpoint, token, body, answer)
+	return call(token)
 }
 
 // call posts body, and posts it again once if WeChat says that it is busy.

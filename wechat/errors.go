@@ -106,6 +106,9 @@ func (e *Error) entry() codeEntry {
 	if entry, ok := messageCodes[e.Code]; ok && e.Endpoint == messageEndpoint {
 		return entry
 	}
+	if entry, ok := subscriberCodes[e.Code]; ok && e.Endpoint == subscriberEndpoint {
+		return entry
+	}
 	if entry, ok := codes[e.Code]; ok {
 		return entry
 	}

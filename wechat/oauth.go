@@ -130,6 +130,11 @@ func (a exchangeAnswer) grant() (Grant, error) {
 func (c *Client) getSNS(ctx context.Context, endpoint string, query url.Values, hidden string, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	return c.get(ctx, endpoint, query, hidden, answer)
+}
+
+// get makes a call, and makes it again once if WeChat says that it is busy.
+func (c *Client) get(ctx context.Context, endpoint string, query url.Values, hidden string, answer any) error {
 	return retryBusy(ctx, func() error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.apiURL+"/"+endpoint+"?"+query.Encode(), nil)
 		if err != nil {

@@ -161,6 +161,7 @@ func (s *Server) routes() *http.ServeMux {
 		EndpointAPIDomainIP: s.ipList,
 		EndpointCallbackIP:  s.ipList,
 		EndpointMessage:     byPost(s.sendMessage),
+		EndpointSubscriber:  byGet(s.subscriber),
 	} {
 		mux.Handle(endpoint, s.endpoint(endpoint, jsonHandler(answer)))
 	}
