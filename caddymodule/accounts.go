@@ -105,7 +105,7 @@ func (p *provisioner) official(o *OfficialAccount) error {
 	if err != nil {
 		return err
 	}
-	account := portal.Account{Receiver: receiver, Replies: o.Replies, ChatCode: o.ChatCode}
+	account := portal.Account{Receiver: receiver, Replies: o.Replies, ChatCode: o.ChatCode, Unions: &login.Unions{Subscribers: client}}
 	if !o.NotifyOff {
 		account.Messenger = client
 	}

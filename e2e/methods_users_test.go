@@ -35,6 +35,8 @@ var accountOf = map[string]string{"mini_qr": miniAppID, "website_qr": websiteApp
 func TestQ15OnePerson(t *testing.T) {
 	t.Parallel()
 	m := newMethods(t, methodOptions{openPlatform: "ours"})
+	// Nobody hears of the people of the official account but their openid.
+	m.wechat.Fail(wechattest.EndpointSubscriber, 0, wechattest.Failure{ErrCode: 48001, ErrMsg: "api unauthorized"})
 	alice := m.wechat.Phone("alice")
 	all := m.everyWay(alice)
 	ids := m.userIDs(all, alice)
@@ -69,6 +71,70 @@ func TestQ15OnePerson(t *testing.T) {
 	m.byMini(bob, m.wechat.Phone("bob"))
 	if bob.userID() == merged["in_wechat"] {
 		t.Error("two people are one")
+	}
+}
+
+// TestQ15OnePersonAtOnce: a scan tells the openid alone, and so does a message; WeChat
+// says who that is to the accounts of the same company. So the person is one user from
+// the first sign-in on, whichever comes first. Each openid is asked about once.
+func TestQ15OnePersonAtOnce(t *testing.T) {
+	t.Parallel()
+	m := newMethods(t, methodOptions{openPlatform: "ours"})
+	seen := make(map[string]string)
+	for _, name := range []string{"alice", "bob"} {
+		phone := m.wechat.Phone(name)
+		for range 2 {
+			all := m.everyWay(phone)
+			for method, id := range m.userIDs(all, phone) {
+				if got := m.identity(all[method]).Get("X-User-Unionid"); got != phone.UnionID(appID) {
+					t.Errorf("%s by %s has the unionid %q", name, method, got)
+				}
+				seen[id] = name
+			}
+		}
+	}
+	if len(seen) != 2 {
+		t.Errorf("%d users, want one for each person: %v", len(seen), seen)
+	}
+	if got := m.wechat.Calls(wechattest.EndpointSubscriber); got != 2 {
+		t.Errorf("WeChat is asked %d times, want once for each person", got)
+	}
+}
+
+// TestUnionIDNotToBeHad: what keeps WeChat from giving a unionid keeps nobody from
+// signing in, and an account that has none to give is not asked again and again.
+func TestUnionIDNotToBeHad(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		failure wechattest.Failure
+		kind    wechattest.Kind
+	}{
+		{name: "bound to nothing"},
+		{name: "no right", kind: wechattest.PersonalSubscription},
+		{name: "refused for good", failure: wechattest.Failure{ErrCode: 48001, ErrMsg: "api unauthorized"}},
+		{name: "hangs", failure: wechattest.Failure{Hang: true}},
+		{name: "garbage", failure: wechattest.Failure{HTML: true}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			m := newMethods(t, methodOptions{})
+			if tt.kind != 0 {
+				_ = m.account.Configure(func(a *wechattest.Account) { a.Kind = tt.kind })
+			} else if tt.failure != (wechattest.Failure{}) {
+				m.wechat.Fail(wechattest.EndpointSubscriber, 0, tt.failure)
+			}
+			for _, name := range []string{"alice", "bob", "alice"} {
+				b := m.browser()
+				m.byChat(b, m.wechat.Phone(name))
+				if got := m.identity(b).Get("X-User-Unionid"); got != "" || !b.signedIn() {
+					t.Errorf("%s has the unionid %q", name, got)
+				}
+			}
+			if got := m.wechat.Calls(wechattest.EndpointSubscriber); got != 1 {
+				t.Errorf("WeChat is asked %d times, want once", got)
+			}
+		})
 	}
 }
 

@@ -38,6 +38,7 @@ type entered struct {
 // request was faster, errDisowned, session.ErrSignedOut, login.ErrNotFound, or one of
 // the store.
 func (p *Portal) enter(r *http.Request, a login.Attempt) (entered, error) {
+	a.UnionID = p.unionOf(r, a)
 	u, news, err := p.Users.SignIn(r.Context(), user.Identity{
 		AppID: a.AppID, OpenID: a.OpenID, UnionID: a.UnionID, Nickname: a.Name, Avatar: a.Avatar, Phone: a.Phone,
 	})
@@ -84,6 +85,25 @@ func (p *Portal) enter(r *http.Request, a login.Attempt) (entered, error) {
 	p.Log.Info("signed in", zap.String("user_id", u.ID), zap.String("account", a.AppID), zap.String("method", a.Method),
 		zap.String("openid", maskOpenID(a.OpenID)), zap.Stringer("client_ip", p.ClientAddr(r)))
 	return s, nil
+}
+
+// unionOf returns the unionid of the person who answered an attempt, as far as it is to
+// be had: a sign-in does not fail for want of it.
+func (p *Portal) unionOf(r *http.Request, a login.Attempt) string {
+	unions := p.Accounts[a.AppID].Unions
+	if a.UnionID != "" || unions == nil || unions.Rest(p.Now()) {
+		return a.UnionID
+	}
+	if known, err := p.Users.HasUnionID(r.Context(), a.AppID, a.OpenID); err != nil || known {
+		return ""
+	}
+	id, err := unions.UnionID(r.Context(), a.OpenID, p.Now())
+	if err != nil && r.Context().Err() == nil {
+		p.warnings.do("unionid "+a.AppID, func() {
+			p.Log.Info("WeChat gives no unionid: people are known by their openid at this account alone", zap.String("account", a.AppID), zap.Error(err))
+		})
+	}
+	return id
 }
 
 // recordNews records what a sign-in has changed in the directory, whatever becomes of

@@ -110,11 +110,22 @@ type Account struct {
 	Mini MiniProgram
 	// Messenger tells people in the chat of a new sign-in; nil where nobody is told.
 	Messenger Messenger
+	// Unions knows the unionids of those whose openid alone a push names; nil for an
+	// account that gets none.
+	Unions Unions
 	// OAuth says who has authorized; nil where WeChat's pages are not used.
 	OAuth OAuth
 	// Proof returns WeChat's page by which the person who opens a link in the
 	// chat is known to be the one who scanned; nil where that is not asked.
 	Proof func(callback, state string) string
+}
+
+// Unions returns the unionid of somebody who has to do with an account, empty where
+// WeChat gives none.
+type Unions interface {
+	// Rest says whether nobody is to be asked at that time.
+	Rest(now time.Time) bool
+	UnionID(ctx context.Context, openID string, now time.Time) (string, error)
 }
 
 // Messenger sends a text to somebody who has been in the chat with the account lately.

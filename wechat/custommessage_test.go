@@ -15,11 +15,15 @@ import (
 )
 
 // messageWorld is a simulated WeChat with an account, and a client of it.
-func messageWorld(t *testing.T, kind wechattest.Kind) (*wechattest.Server, *Client) {
+func messageWorld(t *testing.T, kind wechattest.Kind, more ...func(*wechattest.Account)) (*wechattest.Server, *Client) {
 	t.Helper()
 	s := wechattest.NewServer(wechattest.Options{})
 	t.Cleanup(s.Close)
-	if _, err := s.AddAccount(wechattest.Account{AppID: testAppID, Secret: testSecret, Kind: kind}); err != nil {
+	account := wechattest.Account{AppID: testAppID, Secret: testSecret, Kind: kind}
+	for _, change := range more {
+		change(&account)
+	}
+	if _, err := s.AddAccount(account); err != nil {
 		t.Fatal(err)
 	}
 	api := httptest.NewServer(s)
