@@ -39,10 +39,10 @@ func (w *world) browser() *browser {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	transport := &http.Transport{
+	transport := w.outside.add(&http.Transport{
 		ForceAttemptHTTP2: true,
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
-	}
+	})
 	w.t.Cleanup(transport.CloseIdleConnections)
 	return &browser{t: w.t, origin: w.origin(), client: &http.Client{
 		Jar: jar, Transport: transport, Timeout: patience,

@@ -40,6 +40,7 @@ const (
 // world is one gateway and everything around it.
 type world struct {
 	t        testing.TB
+	outside  clientConns // those of people and of WeChat to the gateway
 	wechat   *wechattest.Server
 	account  *wechattest.AccountHandle
 	api      *httptest.Server // serves wechat
@@ -74,7 +75,7 @@ type options struct {
 func newWorld(t testing.TB, o options) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), addr: freeAddr(t), admin: freeAddr(t), output: newOutput()}
-	w.wechat = wechattest.NewServer(wechattest.Options{PushSpacing: -1, HTTPClient: trusting(), Refusal: o.refusal})
+	w.wechat = wechattest.NewServer(wechattest.Options{PushSpacing: -1, HTTPClient: w.trusting(), Refusal: o.refusal})
 	t.Cleanup(w.wechat.Close)
 	w.api = httptest.NewServer(w.wechat)
 	t.Cleanup(w.api.Close)
@@ -275,7 +276,29 @@ func (w *world) reload() error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Errorf("waiting for the old server to close: %w", err)
 	}
+	w.outside.closeIdle() // those of the old server: a POST on one that is closing is lost
 	return nil
+}
+
+// clientConns are HTTP clients whose idle connections can be closed together.
+type clientConns struct {
+	mu  sync.Mutex
+	all []*http.Transport
+}
+
+func (c *clientConns) add(transport *http.Transport) *http.Transport {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.all = append(c.all, transport)
+	return transport
+}
+
+func (c *clientConns) closeIdle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, transport := range c.all {
+		transport.CloseIdleConnections()
+	}
 }
 
 // idleConn is a connection to the site that the server which has it now closes
@@ -303,10 +326,10 @@ func (w *world) idleConn() net.Conn {
 }
 
 // trusting returns a client that accepts the certificates of the tests' own CA.
-func trusting() *http.Client {
-	return &http.Client{Transport: &http.Transport{
+func (w *world) trusting() *http.Client {
+	return &http.Client{Transport: w.outside.add(&http.Transport{
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
-	}}
+	})}
 }
 
 // lastPort is the port that freeAddr gave out last. The range is below that of
