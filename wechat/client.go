@@ -209,6 +209,7 @@ func (c *Client) decode(ctx context.Context, endpoint, token string, resp *http.
 	if picture, ok := answer.(*pictureAnswer); ok && resp.StatusCode == http.StatusOK && picture.take(body) {
 		return nil
 	}
+	body = spaceControls(body)
 	var status struct {
 		Code    looseInt `json:"errcode"`
 		Message string   `json:"errmsg"`

@@ -207,6 +207,24 @@ func TestCall_HTTPStatusDoesNotDecide(t *testing.T) {
 	}
 }
 
+// WeChat writes what people have entered, control characters included, into its
+// JSON without escaping them.
+func TestCall_RawControlCharacters(t *testing.T) {
+	c := newTestClient(t, roundTripper(func(*http.Request) (*http.Response, error) {
+		return respond(http.StatusOK, "{\x14\"access_token\":\"abc\",\"expires_in\":7200,\"note\":\"a\x00\x07\x14\x1f\r\nb\"}\x00"), nil
+	}), nil)
+	if got := mustToken(t, c); got != "abc" {
+		t.Errorf("token = %q, want abc", got)
+	}
+	c = newTestClient(t, roundTripper(func(*http.Request) (*http.Response, error) {
+		return respond(http.StatusOK, "{\"errcode\":40013,\"errmsg\":\"invalid \x14appid\"}"), nil
+	}), nil)
+	_, err := c.AccessToken(t.Context())
+	if refusal, ok := errors.AsType[*Error](err); !ok || refusal.Code != 40013 {
+		t.Errorf("error = %v, want 40013", err)
+	}
+}
+
 func TestCall_SendsJSONThatWeChatReads(t *testing.T) {
 	var got string
 	c := newTestClient(t, roundTripper(func(r *http.Request) (*http.Response, error) {

@@ -160,6 +160,27 @@ func TestOAuth_InsideWeChat(t *testing.T) {
 	}
 }
 
+// A nickname with control characters, which WeChat sends raw, must not keep the
+// person from signing in.
+func TestOAuth_ControlCharactersInTheNickname(t *testing.T) {
+	s := newSignIn(t, wechattest.Options{})
+	for nickname, want := range map[string]string{"a\x14b": "a b", "小红\x07": "小红", "a\nb": "a b", `a\` + "\x00": `a\`} {
+		s.weixin.Phone("alice").SetProfile(nickname, "")
+		s.authorize("alice", wechat.ScopeUserInfo)
+		code, err := s.code()
+		if err != nil {
+			t.Fatal(err)
+		}
+		grant, err := s.oa.ExchangeCode(t.Context(), code)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info, err := s.oa.UserInfo(t.Context(), grant); err != nil || info.Nickname != want {
+			t.Errorf("nickname %q: %+v, %v, want %q", nickname, info, err, want)
+		}
+	}
+}
+
 // WeChat opens the callback twice, or the person presses Back: the code is gone,
 // and another one is needed.
 func TestOAuth_CodeWorksOnce(t *testing.T) {

@@ -23,6 +23,11 @@ func userInfoBody(nickname, avatar, extra string) string {
 	return `{"openid":"` + testOpenID + `","nickname":` + string(n) + `,"sex":0,"province":"","city":"","country":"","headimgurl":` + string(a) + `,"privilege":["chinaunicom"]` + extra + `}`
 }
 
+// rawNickname is an answer with the nickname as it is, as WeChat sends it.
+func rawNickname(nickname string) string {
+	return strings.Replace(userInfoBody("NICKNAME", "", ""), "NICKNAME", nickname, 1)
+}
+
 func TestUserInfo(t *testing.T) {
 	union := `,"unionid":"` + testUnion + `"`
 	tests := []struct {
@@ -35,6 +40,14 @@ func TestUserInfo(t *testing.T) {
 		{"unionid in the grant alone", userInfoBody("a", "", ""), testUnion, UserInfo{testUnion, "a", ""}, nil},
 		{"neither", userInfoBody("", "", ""), "", UserInfo{}, nil},
 		{"hostile nickname", userInfoBody("a\r\nX-User-Id: 1\x00\u202e\u200b", "", ""), "", UserInfo{"", "a  X-User-Id: 1", ""}, nil},
+		{"raw \\x14 in the nickname", rawNickname("a\x14b"), "", UserInfo{"", "a b", ""}, nil},
+		{"raw \\x07 at the end of the nickname", rawNickname("小红\x07"), "", UserInfo{"", "小红", ""}, nil},
+		{"raw line break in the nickname", rawNickname("a\r\nb\tc"), "", UserInfo{"", "a  b c", ""}, nil},
+		{"nickname of nothing else", rawNickname("\x00\x1f"), "", UserInfo{}, nil},
+		{"raw control characters between the fields", strings.ReplaceAll(userInfoBody("a", "", ""), ",", "\x00,\x14"), "", UserInfo{"", "a", ""}, nil},
+		// Were it removed, the backslash and the quote would join.
+		{"raw control character after a backslash", rawNickname(`a\` + "\x14" + `","unionid":"` + testUnion), "", UserInfo{}, ErrUnavailable},
+		{"raw control character in the openid", strings.Replace(userInfoBody("a", "", ""), testOpenID, testOpenID+"\x14", 1), "", UserInfo{}, ErrUnavailable},
 		{"http avatar", userInfoBody("a", "http"+strings.TrimPrefix(testAvatar, "https"), ""), "", UserInfo{"", "a", testAvatar}, nil},
 		{"another person", strings.Replace(userInfoBody("a", "", ""), testOpenID, "oOther", 1), "", UserInfo{}, ErrUnavailable},
 		{"another unionid", userInfoBody("a", "", union), "oOther", UserInfo{}, ErrUnavailable},
@@ -135,6 +148,7 @@ func FuzzUserInfo(f *testing.F) {
 	f.Add(userInfoBody("a\r\n\x00", "javascript:alert(1)", `,"unionid":"x"`))
 	f.Add(`{"openid":"` + testOpenID + `","nickname":"\ud800","headimgurl":"https://wx.qlogo.cn/%zz"}`)
 	f.Add(`{"errcode":"40003","errmsg":1}`)
+	f.Add(rawNickname("a\x14\n\x00\x07" + `\` + "\x1f"))
 	f.Fuzz(func(t *testing.T, body string) {
 		var seen []*http.Request
 		got, err := snsClient(t, &seen, body).UserInfo(t.Context(), testGrant(testUnion))

@@ -108,11 +108,9 @@ func cdata(text string) string {
 // printable removes what XML 1.0 has no way to write, invalid UTF-8 included.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t', r == '\n', r == '\r', r >= 0x20 && r <= 0xD7FF, r >= 0xE000 && r < utf8.RuneError, r >= 0x10000:
+		if xmlCharacter(r) && r != utf8.RuneError {
 			return r
-		default:
-			return -1
 		}
+		return -1
 	}, text)
 }

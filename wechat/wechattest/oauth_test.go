@@ -4,6 +4,7 @@
 package wechattest
 
 import (
+	"encoding/json"
 	"errors"
 	"html"
 	"net/http"
@@ -491,6 +492,18 @@ func TestUserInfo(t *testing.T) {
 	}
 	if a := callAPI(t, w.Server, "POST", EndpointUserInfo+"?access_token="+a.AccessToken+"&openid="+a.OpenID, ""); a.ErrCode != 43001 {
 		t.Errorf("POST: errcode %d", a.ErrCode)
+	}
+}
+
+// WeChat sends a nickname as the person has entered it, so that an answer may be
+// no JSON.
+func TestUserInfo_RawControlCharacters(t *testing.T) {
+	w := newWorld(t, Options{})
+	w.Phone("alice").SetProfile("a\x14\x07\x00\n\tb\\n\"\\", "")
+	a, _ := w.exchange(siteApp, w.newCode(siteApp))
+	body := serve(t, w.Server, "GET", EndpointUserInfo+"?access_token="+a.AccessToken+"&openid="+a.OpenID, "").Body.String()
+	if want := "\"nickname\":\"a\x14\x07\x00\n\tb\\\\n\\\"\\\\\","; !strings.Contains(body, want) || json.Valid([]byte(body)) {
+		t.Errorf("body %q, want %q in it", body, want)
 	}
 }
 

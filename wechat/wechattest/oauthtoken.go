@@ -95,7 +95,8 @@ type userInfoAnswer struct {
 	UnionID    string   `json:"unionid,omitempty"`
 }
 
-// userInfo is sns/userinfo. Sex and place are empty since 2021.
+// userInfo is sns/userinfo. Sex and place are empty since 2021. A nickname comes
+// with the control characters that it has, raw.
 func (s *Server) userInfo(c call) any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,10 +113,10 @@ func (s *Server) userInfo(c call) any {
 	case token.scope == scopeBase || token.virtual:
 		return apiError{48001, "api unauthorized"}
 	}
-	return userInfoAnswer{
+	return encodeRaw(userInfoAnswer{
 		OpenID: token.openID(), Nickname: token.person.oauth.nickname, HeadImgURL: token.person.oauth.avatar,
 		Privilege: []string{}, UnionID: token.unionIDLocked(),
-	}
+	})
 }
 
 // openID is the person's for the app, or that of a virtual user.

@@ -273,8 +273,12 @@ func jsonHandler(answer apiFunc) func(http.ResponseWriter, call) {
 
 // writeJSON answers 200 whatever the errcode: clients have to read the body.
 func writeJSON(w http.ResponseWriter, v any) {
+	body, encoded := v.(rawAnswer)
+	if !encoded {
+		body = encodeJSON(v)
+	}
 	w.Header().Set("Content-Type", "application/json; encoding=utf-8")
-	_, _ = w.Write(encodeJSON(v)) // the client is gone if this fails
+	_, _ = w.Write(body) // the client is gone if this fails
 }
 
 func encodeJSON(v any) []byte {
