@@ -64,8 +64,9 @@ func parseBody(data []byte) (f fields, isJSON bool, err error) {
 
 // parseXML accepts <xml> with text in it. Declarations, and with them every
 // entity, are refused; so are other charsets than UTF-8 (by encoding/xml).
+// Characters that XML forbids count as spaces: people send them.
 func parseXML(data []byte) (fields, error) {
-	p := xmlParser{dec: xml.NewDecoder(bytes.NewReader(data)), fields: fields{}}
+	p := xmlParser{dec: xml.NewDecoder(bytes.NewReader(spaceForbidden(data))), fields: fields{}}
 	for {
 		token, err := p.dec.RawToken()
 		if errors.Is(err, io.EOF) {
@@ -151,9 +152,9 @@ func qualified(name xml.Name) string {
 	return name.Space + ":" + name.Local
 }
 
-// parseJSON accepts one object.
+// parseJSON accepts one object. Control characters count as spaces.
 func parseJSON(data []byte) (fields, error) {
-	dec := json.NewDecoder(bytes.NewReader(data))
+	dec := json.NewDecoder(bytes.NewReader(spaceControls(data)))
 	dec.UseNumber()
 	f := fields{}
 	if _, err := dec.Token(); err != nil { // the brace

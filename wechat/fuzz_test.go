@@ -17,6 +17,7 @@ func FuzzReceive(f *testing.F) {
 		scanXML, v3Message, "", "<xml>", "<xml></xml>", "{}", "[]", `{"a":[{}]}`,
 		"<!DOCTYPE xml [<!ENTITY x 'y'>]><xml><A>&x;</A></xml>", "<xml><A><![CDATA[]]]]><![CDATA[>]]></A></xml>",
 		strings.Replace(scanXML, "SCAN", "subscribe", 1), strings.Repeat("<xml>", 20),
+		textXML("a\x14b\xff]]\x00>"), textXML("]]></Content><Event>SCAN</Event><Content><![CDATA["), "{\"Content\":\"a\x14\\\x00\"}",
 	} {
 		f.Add(body)
 	}

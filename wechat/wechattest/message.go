@@ -46,14 +46,17 @@ func (m Message) fields() []field {
 	return fields
 }
 
-// XML returns the message as official accounts receive it.
-func (m Message) XML() []byte {
+// XML returns the message as official accounts receive it. It is no good XML
+// where a field has characters that XML forbids, as a person's text may.
+func (m Message) XML() []byte { return m.xml(cdata) }
+
+func (m Message) xml(quote func(string) string) []byte {
 	var b bytes.Buffer
 	b.WriteString("<xml>")
 	for _, f := range m.fields() {
 		value := f.value
 		if !f.number {
-			value = cdata(value)
+			value = quote(value)
 		}
 		b.WriteString("<" + f.name + ">" + value + "</" + f.name + ">\n")
 	}
@@ -81,16 +84,11 @@ func (m Message) JSON() []byte {
 	return b.Bytes()
 }
 
-// cdata quotes a text, without the characters that XML cannot carry.
-func cdata(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r == '\t' || r == '\n' || r == '\r' || r >= ' ' && r != '\uFFFE' && r != '\uFFFF' {
-			return r
-		}
-		return -1
-	}, strings.ToValidUTF8(s, "\uFFFD"))
-	return "<![CDATA[" + strings.ReplaceAll(s, "]]>", "]]]]><![CDATA[>") + "]]>"
-}
+// cdata quotes a text. It leaves the characters in it that XML forbids: WeChat
+// copies what a person has written.
+func cdata(s string) string { return unsplitCDATA(strings.ReplaceAll(s, "]]>", "]]]]><![CDATA[>")) }
+
+func unsplitCDATA(s string) string { return "<![CDATA[" + s + "]]>" }
 
 // seal wraps a pushed body as the mode prescribes.
 func seal(body []byte, mode Mode, originalID, encrypted string) []byte {

@@ -133,8 +133,11 @@ func (s *Server) repeat(ctx context.Context, app Account, d *Delivery) error {
 
 func (s *Server) push(app Account, m Message) RawPush {
 	body := m.XML()
-	if app.JSON {
+	switch {
+	case app.JSON:
 		body = m.JSON()
+	case s.opts.UnsplitCDATA:
+		body = m.xml(unsplitCDATA)
 	}
 	return s.sign(app, body, forgery{mode: app.Mode, token: app.Token, appID: app.AppID, openid: m.FromUserName})
 }

@@ -286,14 +286,28 @@ func TestMessage_JSON(t *testing.T) {
 	}
 }
 
-func TestMessage_XMLCarriesNothingIllegal(t *testing.T) {
-	m := Message{MsgType: "text", Content: "a\x00\x0bb\xffc\uFFFEd]]></Content><Event>", MsgID: "1"}
-	var got struct{ Content, Event string }
-	if err := xml.Unmarshal(m.XML(), &got); err != nil {
-		t.Fatal(err)
+// What a person writes goes out as it is, though XML forbids some of it; only the
+// end of the section is divided.
+func TestMessage_XMLCarriesTextAsItIs(t *testing.T) {
+	m := Message{MsgType: "text", Content: "a\x00\x14b\xffc\uFFFEd]]></Content><Event>", MsgID: "1"}
+	if want := "<Content><![CDATA[a\x00\x14b\xffc\uFFFEd]]]]><![CDATA[></Content><Event>]]></Content>"; !strings.Contains(string(m.XML()), want) {
+		t.Errorf("XML %q, want %q in it", m.XML(), want)
 	}
-	if want := "ab\uFFFDcd]]></Content><Event>"; got.Content != want || got.Event != "" {
-		t.Errorf("got %+v, want %q", got, want)
+}
+
+func TestPush_UnsplitCDATA(t *testing.T) {
+	s, last := capture(t, func(*Account) {})
+	p := s.Phone("a")
+	p.follows[testApp] = true
+	const text = "a\x14]]></Content><MsgType><![CDATA[event]]></MsgType>"
+	for unsplit, want := range map[bool]string{false: cdata(text), true: "<![CDATA[" + text + "]]>"} {
+		s.opts.UnsplitCDATA = unsplit
+		if _, err := p.SendText(t.Context(), testApp, text); err != nil {
+			t.Fatal(err)
+		}
+		if got := last().body; !strings.Contains(got, "<Content>"+want+"</Content>") {
+			t.Errorf("unsplit %v: body %q, want %q in it", unsplit, got, want)
+		}
 	}
 }
 
@@ -426,7 +440,13 @@ func FuzzMessageXML(f *testing.F) {
 			FromUserName, Content string
 			MsgID                 string `xml:"MsgId"`
 		}
-		if err := xml.Unmarshal(m.XML(), &got); err != nil || got.MsgID != "1" {
+		legal := strings.Map(func(r rune) rune {
+			if r < ' ' || r == '\uFFFE' || r == '\uFFFF' {
+				return ' '
+			}
+			return r
+		}, string(m.XML()))
+		if err := xml.Unmarshal([]byte(legal), &got); err != nil || got.MsgID != "1" {
 			t.Errorf("%q: %+v, %v", m.XML(), got, err)
 		}
 		if !json.Valid(m.JSON()) {

@@ -51,6 +51,10 @@ type Options struct {
 	// IdenticalRetries repeats an event byte for byte. By default each delivery
 	// has its own timestamp and nonce; WeChat documents neither.
 	IdenticalRetries bool
+	// UnsplitCDATA leaves "]]>" in a person's text as it is when the text is pushed
+	// as XML, so that it ends the field: some reports say that WeChat does. By
+	// default the text is divided there.
+	UnsplitCDATA bool
 	// HTTPClient makes the pushes and is behind [Phone.Browser]. Its redirect
 	// policy, cookie jar and timeout are not used. Default: one of the Server's own.
 	HTTPClient *http.Client
