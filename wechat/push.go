@@ -32,7 +32,7 @@ var (
 	// ErrPlaintext says that an account with an AES key got a signed but unencrypted push.
 	ErrPlaintext = errors.New("the push is not encrypted although an AES key is set; choose 安全模式 in WeChat's console, or remove the key")
 
-	// ErrNoAESKey says that an encrypted push came to an account without an AES key.
+	// ErrNoAESKey says that a push that is only encrypted came to an account without an AES key.
 	ErrNoAESKey = errors.New("the push is encrypted but no AES key is set; set the EncodingAESKey from WeChat's console, or choose 明文模式 there")
 
 	// ErrAppID says that the push is encrypted for another account.
@@ -58,8 +58,9 @@ type ReceiverConfig struct {
 	// Token is the one entered in WeChat's console: 3 to 32 letters and digits. Required.
 	Token string
 
-	// AESKey is the EncodingAESKey, 43 letters and digits. When set, plaintext
-	// pushes are refused. Default: none, plaintext only.
+	// AESKey is the EncodingAESKey, 43 letters and digits. When set, only what is
+	// encrypted counts, and plaintext pushes are refused. Default: none; only
+	// plaintext counts, also that of compatible mode (兼容模式).
 	AESKey string
 
 	// Cache remembers used nonces for all processes that receive for the
@@ -160,8 +161,8 @@ func (r *Receiver) receive(ctx context.Context, query url.Values, body io.Reader
 	if err != nil {
 		return nil, err
 	}
-	open := r.openPlain
-	if p.encrypted {
+	open, encrypted := r.openPlain, p.encrypted && r.cipher != nil
+	if encrypted {
 		open = r.openEncrypted
 	}
 	data, isJSON, err := open(p, body)
@@ -172,7 +173,12 @@ func (r *Receiver) receive(ctx context.Context, query url.Values, body io.Reader
 	if err != nil {
 		return nil, err
 	}
-	m, err := newMessage(f, p.encrypted, isJSON || plainJSON)
+	if p.encrypted && !encrypted {
+		if err := checkCompatible(f); err != nil {
+			return nil, err
+		}
+	}
+	m, err := newMessage(f, encrypted, isJSON || plainJSON)
 	if err != nil {
 		return nil, err
 	}
@@ -195,6 +201,20 @@ func (r *Receiver) openPlain(p pushParams, body io.Reader) (data []byte, isJSON 
 	return data, false, err
 }
 
+// checkCompatible says whether a push that has an encrypted message in it can be
+// read without a key: in compatible mode it can, beside Encrypt. So an account
+// changes from plaintext to encryption without an interruption; until it has the
+// key, its pushes prove no more than those of plaintext mode.
+func checkCompatible(f fields) error {
+	switch {
+	case f["Encrypt"] == "":
+		return malformed("the query says that the push is encrypted, but the body has no field Encrypt")
+	case f["FromUserName"] == "":
+		return ErrNoAESKey
+	}
+	return nil
+}
+
 // openEncrypted believes only the field Encrypt, which msg_signature covers. The
 // parameter signature and, in compatible mode, the plain fields prove nothing.
 func (r *Receiver) openEncrypted(p pushParams, body io.Reader) (data []byte, isJSON bool, err error) {
@@ -209,9 +229,6 @@ func (r *Receiver) openEncrypted(p pushParams, body io.Reader) (data []byte, isJ
 	text := envelope["Encrypt"]
 	if err := r.checkSigned(p, p.msgSignature, p.timestamp, p.nonce, text); err != nil {
 		return nil, false, err
-	}
-	if r.cipher == nil {
-		return nil, false, ErrNoAESKey
 	}
 	data, err = r.cipher.decrypt(text)
 	return data, isJSON, err

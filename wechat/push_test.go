@@ -326,6 +326,83 @@ func TestReceive_CompatibleModeReadsOnlyEncrypt(t *testing.T) {
 	}
 }
 
+// compatiblePush is the push of a message, plain and encrypted.
+func compatiblePush(tb testing.TB, nonce, message string) push {
+	tb.Helper()
+	p := securePush(tb, pushTime, nonce, officialAppID, message)
+	_, encrypt, _ := strings.Cut(p.body, "<Encrypt>")
+	p.body = strings.Replace(message, "</xml>", "<Encrypt>"+encrypt, 1)
+	return p
+}
+
+// The operator chooses 兼容模式 in WeChat's console, and sets the key a minute
+// later: until then the gateway reads the plain fields, and answers plainly.
+func TestReceive_CompatibleModeWithoutKey(t *testing.T) {
+	r := newTestReceiver(t, nil)
+	genuine := compatiblePush(t, "1", scanXML)
+	for range 2 {
+		m, err := genuine.receive(t, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.FromUserName != "oW5Ux6ceqP-b0C-72qHEWZYk8Cr8" || m.EventKey != "login-1" || m.encrypted {
+			t.Errorf("message = %+v", m)
+		}
+		body, contentType, err := r.TextReply(m, "你好")
+		if err != nil || contentType != typeXML || strings.Contains(string(body), "Encrypt") || !strings.Contains(string(body), "你好") {
+			t.Errorf("reply %s %s, %v", contentType, body, err)
+		}
+	}
+	// Nor does anybody else say more under this nonce than in plaintext mode.
+	for name, body := range map[string]string{
+		"other fields":  strings.Replace(genuine.body, "login-1", "login-2", 1),
+		"other Encrypt": strings.Replace(genuine.body, "<Encrypt><![CDATA[", "<Encrypt><![CDATA[AAAA", 1),
+	} {
+		if m, err := (push{genuine.query, body}).receive(t, r); !errors.Is(err, ErrReplayed) {
+			t.Errorf("%s: %+v, %v, want ErrReplayed", name, m, err)
+		}
+	}
+	plain := plainPush(pushTime, "1", scanXML)
+	if m, err := plain.receive(t, r); !errors.Is(err, ErrReplayed) {
+		t.Errorf("a plain push under this nonce: %+v, %v, want ErrReplayed", m, err)
+	}
+}
+
+func TestReceive_CompatibleModeWithoutKey_Refuses(t *testing.T) {
+	compatible := compatiblePush(t, "1", scanXML)
+	secure := securePush(t, pushTime, "1", officialAppID, scanXML)
+	json := push{secure.query, `{"ToUserName":"gh_a786fbe98353","Encrypt":"AAAA"}`}
+	old := securePush(t, pushTime.Add(-6*time.Minute), "1", officialAppID, scanXML)
+	tests := []struct {
+		name string
+		push push
+		want error
+	}{
+		{"secure mode", secure, ErrNoAESKey},
+		{"secure mode, JSON", json, ErrNoAESKey},
+		{"no signature", compatible.set("signature", ""), ErrSignature},
+		{"bad signature", compatible.set("signature", strings.Repeat("0", 40)), ErrSignature},
+		// It covers Encrypt alone, which is not read.
+		{"msg_signature in its place", compatible.set("signature", compatible.query.Get("msg_signature")), ErrSignature},
+		{"stale", push{old.query, compatible.body}, ErrStale},
+		{"no Encrypt", push{compatible.query, scanXML}, ErrMalformed},
+		{"Encrypt twice", push{compatible.query, strings.Replace(compatible.body, "<xml>", "<xml><Encrypt>AAAA</Encrypt>", 1)}, ErrMalformed},
+		{"no message", push{compatible.query, "<xml></xml>"}, ErrMalformed},
+		{"no XML", push{compatible.query, "success"}, ErrMalformed},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if m, err := tt.push.receive(t, newTestReceiver(t, nil)); !errors.Is(err, tt.want) || m != nil {
+				t.Errorf("Receive = %+v, %v, want %v", m, err, tt.want)
+			}
+		})
+	}
+	r := newTestReceiver(t, nil)
+	if _, err := r.Receive(t.Context(), compatible.set("signature", "").query, iotest.ErrReader(io.ErrUnexpectedEOF)); !errors.Is(err, ErrSignature) {
+		t.Errorf("unsigned: error = %v, want ErrSignature before the body is read", err)
+	}
+}
+
 // The attacker replays an observed plaintext query with a body of his own, in
 // which he is somebody else (threat Q8). WeChat's own repeat must pass (Q9).
 func TestReceive_NonceIsBoundToOneBody(t *testing.T) {

@@ -108,6 +108,7 @@ func TestReceive_TextThatLeavesItsField(t *testing.T) {
 			body := textXML(text)
 			for mode, p := range map[string]push{
 				"plain": plainPush(pushTime, "1", body), "encrypted": securePush(t, pushTime, "2", officialAppID, body),
+				"compatible": {securePush(t, pushTime, "3", officialAppID, body).query, strings.TrimSuffix(body, "</xml>") + "<Encrypt>AAAA</Encrypt></xml>"},
 			} {
 				r := newTestReceiver(t, nil)
 				if mode == "encrypted" {

@@ -89,3 +89,24 @@ func (o *outage) attempt(method string) login.Attempt {
 	}
 	return a
 }
+
+// TestCompatibleModeWithoutKey: the operator has chosen 兼容模式 in WeChat's console
+// and has not set the key yet. People sign in all the same; 安全模式 is too early.
+func TestCompatibleModeWithoutKey(t *testing.T) {
+	t.Parallel()
+	o := newOutage(t, login.ConfirmOff)
+	for _, tt := range []struct {
+		mode   wechattest.Mode
+		status int
+		state  login.State
+	}{{wechattest.Secure, http.StatusForbidden, login.Pending}, {wechattest.Compatible, http.StatusOK, login.Confirmed}} {
+		a := o.attempt(login.OfficialQR)
+		m := wechattest.Message{ToUserName: "gh_0", FromUserName: "oAlice", CreateTime: time.Now().Unix(), MsgType: "event", Event: "SCAN", EventKey: a.Scene}
+		raw := o.wechat.SignedPush(outageApp, m.XML(), wechattest.WithMode(tt.mode))
+		w := o.send(http.MethodPost, "/_wechat/push/"+outageApp+"?"+raw.Query.Encode(), string(raw.Body), http.Header{})
+		now, err := o.Login.Get(t.Context(), a.ID, o.cookie)
+		if err != nil || w.Code != tt.status || now.State != tt.state || bytes.Contains(w.Body.Bytes(), []byte("Encrypt")) {
+			t.Errorf("mode %d: answered %d %s, the attempt is %s (%v)", tt.mode, w.Code, w.Body, now.State, err)
+		}
+	}
+}
