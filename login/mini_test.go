@@ -77,7 +77,7 @@ func TestMiniShows(t *testing.T) {
 }
 
 // errNoLinks is how WeChat refuses an individual's mini program.
-var errNoLinks = &wechat.Error{Endpoint: "wxa/generate_urllink", Code: 48001}
+var errNoLinks = &wechat.Error{Endpoint: "wxa/generate_urllink", Code: 40002}
 
 func withTrouble(s Shown, err error) Shown {
 	s.Trouble = err

@@ -58,7 +58,7 @@ func (m *miniWeChat) MiniCode(_ context.Context, scene, _, _ string) ([]byte, er
 }
 
 func (m *miniWeChat) MiniLink(context.Context, string, string, string, time.Duration) (string, error) {
-	return "", &wechat.Error{Endpoint: "wxa/generate_urllink", Code: 48001}
+	return "", &wechat.Error{Endpoint: "wxa/generate_urllink", Code: 40002}
 }
 
 // miniSite is a portal with a mini program.

@@ -15,6 +15,7 @@ const (
 // permanent that one person can bring about.
 // See https://developers.weixin.qq.com/miniprogram/dev/server/API/qrcode-link/qr-code/api_getunlimitedqrcode
 // and https://developers.weixin.qq.com/miniprogram/dev/server/API/user-login/api_code2session.html
+// and https://developers.weixin.qq.com/miniprogram/dev/server/API/qrcode-link/url-link/api_generateurllink.html
 var miniCodes = map[string]map[int]codeEntry{
 	miniCodeEndpoint: {
 		40097:          {"WeChat does not know the version or another field of the code", reportABug, permanent},
@@ -43,16 +44,27 @@ var miniCodes = map[string]map[int]codeEntry{
 		48001: {"the account may not read phone numbers", "use a verified mini program (已认证的小程序) that is not an individual's, or do without the phone number", permanent},
 	},
 	linkEndpoint: {
+		40002: linkForbidden, // "invalid grant_type", though the call has none
+		40013: linkBanned,    // "invalid appid", though the token names it
 		40097: {"WeChat does not accept a field of the link", reportABug, permanent},
 		40165: {"the released mini program does not have this page", "publish (发布) the mini program with the page in app.json, and configure the page without a leading slash", permanent},
 		40212: {"WeChat does not accept the query of the link", reportABug, permanent},
 		44990: {"more than 100 links were made in this second", "wait a moment; see what else uses this account", transient},
-		48001: {"the account may not make links into the mini program", "use a released mini program that is not an individual's; visitors on a phone can still scan the code", permanent},
+		44993: {"more than 500,000 links were made today", "wait until tomorrow; see what else uses this account", dailyQuota},
+		48001: {"the account may not make links into the mini program", officialOnly + "; or write links off, and visitors on a phone scan the code", permanent},
+		85079: {"no version of the mini program is released, and a link needs one, whatever version it opens", "publish (发布) the mini program; until then write links off, and visitors on a phone scan the code", permanent},
 		85400: {"the link's lifetime is too long, or the quota of such links is used up", "wait until tomorrow; see what else uses this account", dailyQuota},
 		85401: {"WeChat does not accept the time at which the link ends", "set this server's clock: the time must be more than 1 minute and at most 30 days ahead", permanent},
 		85402: {"WeChat does not know the version of the mini program", reportABug, permanent},
+		85407: linkForbidden,
+		85408: linkBanned,
 	},
 }
+
+var (
+	linkForbidden = codeEntry{"the mini program may not make links (暂无生成权限): it is an individual's", "use a mini program that is not an individual's (非个人主体), or write links off; visitors on a phone can still scan the code", permanent}
+	linkBanned    = codeEntry{"making links is banned for the mini program (生成权限被封禁)", "read the notice " + console + "通知中心, and appeal there; until then write links off, and visitors on a phone scan the code", permanent}
+)
 
 func (e *Error) rejectsPhoneCode() bool {
 	return e.Endpoint == phoneEndpoint && (e.Code == 40029 || e.Code == 40163)

@@ -45,8 +45,8 @@ type linkAnswer struct {
 
 var linkQueryPattern = regexp.MustCompile("^[A-Za-z0-9!#$&'()*+,/:;=?@._~%-]*$")
 
-// generateURLLink is wxa/generate_urllink. Its errcodes are from the documents
-// of the older edition and from reports.
+// generateURLLink is wxa/generate_urllink. Its errcodes are from both editions of
+// the documents, and from reports: an individual gets 40002, not 48001.
 // https://developers.weixin.qq.com/miniprogram/dev/server/API/qrcode-link/url-link/api_generateurllink.html
 func (s *Server) generateURLLink(c call) any {
 	s.mu.Lock()
@@ -56,7 +56,7 @@ func (s *Server) generateURLLink(c call) any {
 		return e
 	}
 	if m.Individual {
-		return apiError{48001, "api unauthorized"}
+		return apiError{40002, "invalid grant_type"} // sic: 暂无生成权限
 	}
 	if code := app.quota.take(EndpointURLLink, c.now, linksPerDay, 0); code != 0 {
 		return quotaError(code)
@@ -87,6 +87,8 @@ func (s *Server) linkBase() string {
 // check returns when the link ends.
 func (r linkRequest) check(m *miniProgram, now time.Time) (time.Time, apiError) {
 	switch {
+	case len(m.pages(envRelease)) == 0: // whatever version is asked for
+		return time.Time{}, apiError{85079, "miniprogram has no online release"}
 	case !m.opens(envRelease, r.Path):
 		return time.Time{}, apiError{40165, "invalid weapp pagepath"}
 	case len(r.Query) > longestLinkQuery || !linkQueryPattern.MatchString(r.Query):

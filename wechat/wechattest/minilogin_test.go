@@ -321,7 +321,7 @@ func TestURLLink_WhoMay(t *testing.T) {
 	s := newTestServer(t, Options{})
 	h := addMini(t, s, func(m *MiniProgram) { m.Individual = true })
 	token := tokenFor(t, s, miniApp)
-	if got := callAPI(t, s, "POST", EndpointURLLink+"?access_token="+token, `{}`); got.ErrCode != 48001 {
+	if got := callAPI(t, s, "POST", EndpointURLLink+"?access_token="+token, `{}`); got.ErrCode != 40002 || !strings.Contains(got.raw, "invalid grant_type") {
 		t.Errorf("an individual's: %s", got.raw)
 	}
 	if got := callAPI(t, s, "GET", EndpointURLLink+"?access_token="+token, ``); got.ErrCode != 43002 {
@@ -329,6 +329,22 @@ func TestURLLink_WhoMay(t *testing.T) {
 	}
 	if n := h.Calls(EndpointURLLink); n != 2 {
 		t.Errorf("%d calls, want 2", n)
+	}
+}
+
+func TestURLLink_NeedsARelease(t *testing.T) {
+	s := newTestServer(t, Options{})
+	h := addMini(t, s, nil)
+	target := EndpointURLLink + "?access_token=" + tokenFor(t, s, miniApp)
+	h.Release()
+	for _, body := range []string{`{"expire_type":1,"expire_interval":1}`, `{"expire_type":1,"expire_interval":1,"env_version":"trial"}`} {
+		if got := callAPI(t, s, "POST", target, body); got.ErrCode != 85079 || !strings.Contains(got.raw, "miniprogram has no online release") {
+			t.Errorf("before the release: %s", got.raw)
+		}
+	}
+	h.Release(miniPath)
+	if got := callAPI(t, s, "POST", target, `{"expire_type":1,"expire_interval":1}`); got.ErrCode != 0 {
+		t.Errorf("after the release: %s", got.raw)
 	}
 }
 
