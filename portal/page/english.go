@@ -83,6 +83,7 @@ var english = texts{
 		HintScan:     "A phone cannot scan its own screen: open this page on a computer, or save the code as a picture and choose it in WeChat under Scan (扫一扫) → Album (相册).",
 		HintChat:     "A phone cannot scan its own screen: save the code as a picture and choose it in WeChat under Scan (扫一扫) → Album (相册), or search for the account in WeChat.",
 		HintInWeChat: "Press and hold the picture to open the code in it.",
+		HintWebsite:  "A phone cannot scan its own screen: open this page on a computer.",
 
 		OpenMini:     "Open the WeChat mini program",
 		OpenWebsite:  "Open WeChat's page",

@@ -310,7 +310,7 @@ func TestLoginPage_Addresses(t *testing.T) {
 // there and comes back would otherwise never get out of it.
 func TestLoginPage_InWeChatOnce(t *testing.T) {
 	b := newBackend(t)
-	b.offers(map[string]any{"redirect": b.URL + "/wechat"}, "in_wechat")
+	b.offers(map[string]any{"redirect": b.URL + "/wechat?scope=snsapi_base"}, "in_wechat")
 	b.login.InWeChat = true
 	page := visit(t, b, "/app", 1)
 	page.Until(`location.pathname === '/wechat'`)
@@ -327,12 +327,31 @@ func TestLoginPage_InWeChatOnce(t *testing.T) {
 	page.Until(`location.pathname === '/wechat'`)
 }
 
+// Asked for the profile as soon as the page opens, WeChat shows the page as a snapshot
+// to a visitor who does not exist (its notice of 2022), so that no newcomer gets in: the
+// page asks for it at a tap.
+func TestLoginPage_InWeChatProfileAtATap(t *testing.T) {
+	b := newBackend(t)
+	b.offers(map[string]any{"redirect": b.URL + "/wechat?scope=snsapi_userinfo"}, "in_wechat")
+	b.login.InWeChat = true
+	page := visit(t, b, "/app", 1)
+	page.Sees(heading("inWechat"))
+	if at := chrometest.Eval[string](page, `location.pathname`); at != "/app" {
+		t.Errorf("the page went to %s without a tap", at)
+	}
+	if left := chrometest.Eval[bool](page, `sessionStorage.getItem('wechat-login-left') !== null`); left {
+		t.Error("the page counts as having left")
+	}
+	page.Run(chromedp.Click(chromedp.ID("go")))
+	page.Until(`location.pathname === '/wechat'`)
+}
+
 // WeChat's page may never open.
 func TestLoginPage_InWeChatStays(t *testing.T) {
 	b := newBackend(t)
 	nowhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 	t.Cleanup(nowhere.Close)
-	b.offers(map[string]any{"redirect": nowhere.URL}, "in_wechat")
+	b.offers(map[string]any{"redirect": nowhere.URL + "/?scope=snsapi_base"}, "in_wechat")
 	b.login.InWeChat = true
 	page := visit(t, b, "/", 5)
 	page.T = guest{t, strings.TrimPrefix(nowhere.URL, "http://")}

@@ -64,7 +64,8 @@ type scriptTexts struct {
 	// Of a phone, which cannot scan its own screen.
 	HintScan     string `json:"hintScan"`
 	HintChat     string `json:"hintChat"`
-	HintInWeChat string `json:"hintInWeChat"` // inside WeChat it can
+	HintInWeChat string `json:"hintInWeChat"` // inside WeChat it can, if the code is a picture
+	HintWebsite  string `json:"hintWebsite"`  // and that of WeChat's own page is none
 
 	OpenMini     string `json:"openMini"`
 	OpenWebsite  string `json:"openWebsite"`

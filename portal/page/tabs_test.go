@@ -234,3 +234,17 @@ func TestLoginPage_HintInWeChat(t *testing.T) {
 		t.Error("the page says that it cannot be scanned")
 	}
 }
+
+// WeChat's own page is no picture that a phone could save or press: it takes a computer.
+func TestLoginPage_WebsiteHintOnPhones(t *testing.T) {
+	for name, inside := range map[string]bool{"browser": false, "in WeChat": true} {
+		t.Run(name, func(t *testing.T) {
+			b := newBackend(t)
+			b.offers(map[string]any{"redirect": "https://open.weixin.qq.com/x"}, "website_qr")
+			b.login.InWeChat, b.login.OnPhone = inside, !inside
+			page := visit(t, b, "/", 1, phone())
+			page.Sees(heading("website"))
+			page.Sees(english.Script.HintWebsite)
+		})
+	}
+}

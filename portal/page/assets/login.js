@@ -44,7 +44,10 @@
     },
     in_wechat({redirect}) {
       const to = wechatURL(redirect);
-      return to && {view: 'inWechat', link: to.href, views: WEB};
+      if (!to) return null;
+      // WeChat answers a page that asks for the profile (snsapi_userinfo) at once, without
+      // a tap, with a snapshot and a visitor who does not exist.
+      return {view: 'inWechat', link: to.href, silent: to.searchParams.get('scope') === 'snsapi_base', views: WEB};
     },
     chat_code({code, qr}) {
       if (!/^\d{6}$/.test(code)) return null;
@@ -179,7 +182,7 @@
     current = attempt;
     const watcher = new Watcher(attempt, signal, (message) => take(attempt, message, watcher, signal), stage.note);
     watchClock(attempt, signal);
-    if (method === 'in_wechat' && mayLeave()) await leaveForWeChat(attempt, signal);
+    if (attempt.opening.silent && mayLeave()) await leaveForWeChat(attempt, signal);
     if (signal.aborted) return;
     show(attempt.opening.view, attempt.opening);
     watcher.run();

@@ -21,9 +21,9 @@ const stage = (() => {
     miniLinkNumber: {part: 'number', link: 'openMini'},
     chat: {part: 'icon', icon: 'chat'},
     chatQR: {part: 'qr', hint: 'hintChat'},
-    frame: {part: 'frame', link: 'openWebsite', quiet: true, framed: true},
-    frameLate: {part: 'icon', icon: 'cloud', link: 'openWebsite', framed: true},
-    website: {part: 'icon', icon: 'leave', link: 'openWebsite'},
+    frame: {part: 'frame', link: 'openWebsite', quiet: true, framed: true, hint: 'hintWebsite'},
+    frameLate: {part: 'icon', icon: 'cloud', link: 'openWebsite', framed: true, hint: 'hintWebsite'},
+    website: {part: 'icon', icon: 'leave', link: 'openWebsite', hint: 'hintWebsite'},
     authorizing: {part: 'skeleton'},
     inWechat: {part: 'icon', icon: 'leave', link: 'authorize'},
     openWechat: {part: 'icon', icon: 'chat'},
@@ -95,7 +95,7 @@ const stage = (() => {
     }
     el('go').classList.toggle('primary', !view.quiet);
     el('hint').hidden = !view.hint || !isPhone();
-    if (view.hint) el('hint').textContent = page.text[page.inWeChat ? 'hintInWeChat' : view.hint];
+    if (view.hint) el('hint').textContent = page.text[page.inWeChat && view.part === 'qr' ? 'hintInWeChat' : view.hint];
     if (el('tabs')) el('tabs').classList.toggle('away', Boolean(view.busy));
   }
 
