@@ -141,11 +141,11 @@ var bindChinese = bindTexts{
 		string(TooManyBad): "验证码错误次数过多。请稍等几分钟再试。",
 		string(TooManyOut): "获取验证码过于频繁，请稍后再试。最近收到的验证码在有效期内仍可使用。",
 		string(NotSent):    "验证码暂时无法发送。请稍后重试；如果仍然失败，请联系网站管理员。",
-		string(BadName):    "请输入 1 到 32 个字符的名字。",
+		string(BadName):    "请输入 1 到 32 个字符的显示名。",
 	},
-	NameHead:  "你的名字",
+	NameHead:  "你的显示名",
 	NameLabel: "显示名",
-	NameHint:  "最多 32 个字符。其他人会看到这个名字，它不能用来登录。",
+	NameHint:  "最多 32 个字符。其他人会看到它，它不能用来登录。",
 	NameSave:  "保存",
 }
 

@@ -32,6 +32,7 @@ var chinese = texts{
 	Browser:      "浏览器",
 	Address:      "网络地址",
 	Time:         "时间",
+	Zone:         "（北京时间）",
 
 	SignOutOf:  "退出",
 	SignedInAs: "当前登录：",

@@ -32,6 +32,7 @@ var english = texts{
 	Browser:      "Browser",
 	Address:      "Address",
 	Time:         "Time",
+	Zone:         " UTC+8",
 
 	SignOutOf:  "Sign out of",
 	SignedInAs: "Signed in as",

@@ -96,7 +96,7 @@ type Confirm struct {
 	Choices []string  // the two-digit numbers to choose from, in ModeNumber
 	Browser string    // of the browser that asked, for example "Chrome on Windows"
 	Address string    // of the browser that asked, for example "203.0.113.7"
-	At      time.Time // when it asked; shown in its own location, or the phone's where scripts run
+	At      time.Time // when it asked; shown in Beijing time, or the phone's where scripts run
 	Host    string    // of the site, for example "example.com"
 }
 

@@ -312,7 +312,7 @@ func TestConfirm_Form(t *testing.T) {
 			if diff := cmp.Diff(tt.choices, choices); diff != "" {
 				t.Errorf("choices (-want +got):\n%s", diff)
 			}
-			for _, shown := range []string{"My site", "2026-11-21 08:09:10", "2026-11-21T08:09:10Z", english.ConfirmWarn} {
+			for _, shown := range []string{"My site", "2026-11-21 16:09:10", "2026-11-21T16:09:10&#43;08:00", english.ConfirmWarn} {
 				if !strings.Contains(w.Body.String(), shown) {
 					t.Errorf("the page does not show %q", shown)
 				}

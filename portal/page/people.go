@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Session is one signed-in browser. Times are shown in their own location, or the
-// browser's where scripts run.
+// Session is one signed-in browser. Times are shown in Beijing time, or the browser's
+// where scripts run.
 type Session struct {
 	ID      string
 	Browser string // for example "Chrome · Windows"; empty where that is unknown
@@ -19,6 +19,15 @@ type Session struct {
 	Begun   time.Time
 	Seen    time.Time
 	Current bool // the browser that looks at the page
+}
+
+// SignedInBy says by which method a session was begun. The tab of in_wechat says what
+// to do, which is no name for what has been done.
+func (v *view) SignedInBy(method string) string {
+	if method == inWeChat {
+		return v.T.Sessions.InWeChat
+	}
+	return v.T.MethodNames[method]
 }
 
 // Sessions is a person's own page.

@@ -192,3 +192,23 @@ func TestSessions_ManyAreShown(t *testing.T) {
 		t.Errorf("%d sessions in %d bytes", got, w.Body.Len())
 	}
 }
+
+// Without scripts a time is Beijing's, whatever the server's zone, and says so.
+func TestPages_SayWhoseTimeItIs(t *testing.T) {
+	for language, want := range map[string]string{"en": "2026-11-21 16:09<span> UTC+8</span></time>", "zh-CN": "2026-11-21 16:09<span>（北京时间）</span></time>"} {
+		w := httptest.NewRecorder()
+		renderingOf(t, "sessions").show(New(Site{Prefix: "/_wechat"}), w, request(t, http.MethodGet, language))
+		if body := w.Body.String(); strings.Count(body, strings.ReplaceAll(want, "+", "&#43;")) != 4 {
+			t.Errorf("%s: no %q in %s", language, want, body)
+		}
+	}
+}
+
+// A session was begun inside WeChat; what the tab says to do there names no session.
+func TestSessionsPage_InWeChat(t *testing.T) {
+	w := httptest.NewRecorder()
+	New(Site{Prefix: "/_wechat"}).Sessions(w, request(t, http.MethodGet, "en"), Sessions{Sessions: []Session{{ID: "ONE", Method: inWeChat}}})
+	if body := w.Body.String(); !strings.Contains(body, "Inside WeChat") || strings.Contains(body, english.MethodNames[inWeChat]) {
+		t.Errorf("%s", body)
+	}
+}

@@ -11,6 +11,7 @@ type sessionsTexts struct {
 	Rename         string
 	Bind           string
 	UnknownBrowser string
+	InWeChat       string // how somebody has signed in there
 	Current        string
 	Begun          string
 	Seen           string
@@ -74,6 +75,7 @@ var englishSessions = sessionsTexts{
 	Rename:         "Change name",
 	Bind:           "E-mail and phone",
 	UnknownBrowser: "Unknown browser",
+	InWeChat:       "Inside WeChat",
 	Current:        "This browser",
 	Begun:          "Signed in",
 	Seen:           "Last used",
@@ -90,10 +92,11 @@ var englishSessions = sessionsTexts{
 var chineseSessions = sessionsTexts{
 	Title:          "登录记录",
 	Link:           "登录记录与个人信息",
-	Nameless:       "尚未填写姓名",
-	Rename:         "修改姓名",
+	Nameless:       "尚未填写显示名",
+	Rename:         "修改显示名",
 	Bind:           "邮箱与手机",
 	UnknownBrowser: "未知浏览器",
+	InWeChat:       "在微信内",
 	Current:        "当前浏览器",
 	Begun:          "登录于",
 	Seen:           "最近使用",
@@ -180,7 +183,7 @@ var chineseAdmin = adminTexts{
 	Waiting:    "待审核",
 	AllThose:   "查看全部",
 	Search:     "搜索",
-	SearchBy:   "姓名、邮箱、手机、编号或 openid",
+	SearchBy:   "显示名、邮箱、手机、编号或 openid",
 	Status:     "状态",
 	Any:        "全部",
 	People:     "用户",
@@ -188,7 +191,7 @@ var chineseAdmin = adminTexts{
 	Next:       "下一页",
 	First:      "第一页",
 	Back:       "返回用户列表",
-	Name:       "姓名",
+	Name:       "显示名",
 	ID:         "编号",
 	Roles:      "角色",
 	RolesHint:  "用逗号分隔，可使用 A–Z、a–z、数字和 - _ . : /",
@@ -212,7 +215,7 @@ var chineseAdmin = adminTexts{
 		"registration_closed": "未开放注册",
 		"email_missing":       "尚未验证邮箱",
 		"phone_missing":       "尚未验证手机",
-		"name_missing":        "尚未填写姓名",
+		"name_missing":        "尚未填写显示名",
 		"role_missing":        "没有本网站所需的角色",
 	},
 	Actions: map[string]string{

@@ -27,6 +27,7 @@ type texts struct {
 	Browser      string
 	Address      string
 	Time         string
+	Zone         string // follows a time of Beijing
 
 	SignOutOf  string // followed by the title
 	SignedInAs string // followed by the name

@@ -248,3 +248,19 @@ func TestLoginPage_WebsiteHintOnPhones(t *testing.T) {
 		})
 	}
 }
+
+// Four methods stand two and two: none is alone in a row, whatever the fonts.
+func TestLoginPage_FourTabs(t *testing.T) {
+	const rows = `Object.values(Object.groupBy(document.querySelectorAll('[role=tab]'), (tab) => tab.offsetTop)).map((row) => row.length).join()`
+	for name, language := range map[string]string{"English": "en", "Chinese": "zh-CN"} {
+		t.Run(name, func(t *testing.T) {
+			b := newBackend(t)
+			b.offers(all(t), "official_qr", "mini_qr", "website_qr", "chat_code")
+			page := visit(t, b, "/", 1, chrometest.Speaks(language), chromedp.EmulateViewport(360, 800))
+			page.Until(rows + ` === '2,2'`)
+			page.Run(chromedp.EmulateViewport(1200, 900))
+			page.Until(`innerWidth === 1200`)
+			page.Until(rows + ` === '2,2'`)
+		})
+	}
+}
