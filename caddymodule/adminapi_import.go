@@ -34,7 +34,7 @@ type importRequest struct {
 type importResult struct {
 	Line    int          `json:"line"`
 	Outcome user.Outcome `json:"outcome"` // empty where there is an error
-	ID      string       `json:"id"`
+	ID      string       `json:"id"`      // empty for a new user of a dry run, who has none of the file
 	Error   string       `json:"error,omitempty"`
 }
 
@@ -65,6 +65,9 @@ func adminImportUsers(r adminRequest) (any, error) {
 	answer := importResults{Results: append([]importResult{}, request.failed...)}
 	for i, one := range imported {
 		result := importResult{Line: i + 1, Outcome: one.Outcome, ID: one.ID}
+		if request.DryRun && one.Outcome == user.Created {
+			result.ID = request.Users[i].ID // one that was made up will be another the next time
+		}
 		if request.lines != nil {
 			result.Line = request.lines[i]
 		}

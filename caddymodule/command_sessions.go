@@ -21,7 +21,9 @@ func sessionsListCommand() *cobra.Command {
 	return adminCommand(&cobra.Command{
 		Use:   "list <user id>",
 		Short: "Lists the sessions of a user, the latest first",
-		Long:  "\nLists the sessions of a user, the latest first.",
+		Long: `
+Lists the sessions of a user, the latest first. EXPIRES is when a session ends for
+being too old (ttl); one that is not used ends sooner (idle).`,
 		Args:  oneArg("the id of a user"),
 	}, func(o *operation) error {
 		var list sessionList
@@ -53,6 +55,9 @@ are open. The person may sign in again.`,
 			var ended sessionsEnded
 			if err := o.call(http.MethodDelete, userPath(owner)+"/sessions", nil, &ended); err != nil {
 				return err
+			}
+			if ended.Ended == 1 {
+				return o.say(ended, "1 session is ended")
 			}
 			return o.say(ended, "%d sessions are ended", ended.Ended)
 		default:

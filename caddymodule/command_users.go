@@ -339,7 +339,7 @@ where registration allows it.`,
 		if err := o.callUser(&u); err != nil {
 			return err
 		}
-		if err := o.confirm(yes, fmt.Sprintf("Delete user %s (%s)?", u.ID, printable(u.Name))); err != nil {
+		if err := o.confirm(yes, deleteQuestion(u)); err != nil {
 			return err
 		}
 		if err := o.call(http.MethodDelete, userPath(u.ID), nil, nil); err != nil {
@@ -349,6 +349,14 @@ where registration allows it.`,
 	})
 	cmd.Flags().BoolVar(&yes, "yes", false, "Do not ask")
 	return cmd
+}
+
+// deleteQuestion names the user as far as he can be named.
+func deleteQuestion(u userJSON) string {
+	if name := cmp.Or(u.Name, u.Email, u.Phone); name != "" {
+		return fmt.Sprintf("Delete user %s (%s)?", u.ID, printable(name))
+	}
+	return fmt.Sprintf("Delete user %s?", u.ID)
 }
 
 // confirm asks whoever sits at the terminal, unless yes has been said already.

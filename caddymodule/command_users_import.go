@@ -39,9 +39,10 @@ func usersImportCommand() *cobra.Command {
 		Use:   "import <file> [--format csv|json] [--dry-run] [--errors <file>]",
 		Short: "Imports users from a file",
 		Long: `
-Imports users from a CSV or JSON file, or from standard input for "-". A user who is
-known, by id, e-mail address, phone number, openid or unionid, is brought up to
-date: what the file leaves empty stays. The same file can be imported again.
+Imports users from a CSV or JSON file, or from standard input for "-", which needs
+--format. A user who is known, by id, e-mail address, phone number, openid or
+unionid, is brought up to date: what the file leaves empty stays. The same file can
+be imported again.
 
 A line with a mistake is reported and left out, and the rest imported. With
 --dry-run nothing is changed.
@@ -57,7 +58,7 @@ The exit status is 4 where some users could not be imported.`,
 	}
 	adminCommand(cmd, func(o *operation) error { return importCommand(o, args) })
 	flags := cmd.Flags()
-	flags.StringVar(&args.format, "format", "", "Format of the file; default by its name")
+	flags.StringVar(&args.format, "format", "", "Format of the file; default by its name, required for standard input")
 	flags.BoolVar(&args.dryRun, "dry-run", false, "Change nothing, say what would be done")
 	flags.StringVar(&args.errors, "errors", "", "Write mistakes to this file instead of standard error")
 	complete(cmd, "format", userfile.Formats)
@@ -65,15 +66,15 @@ The exit status is 4 where some users could not be imported.`,
 }
 
 func importCommand(o *operation, args importArgs) error {
-	format, err := userfile.FormatOf(args.format, o.args[0])
-	if err != nil {
-		return usageError{err}
-	}
 	in, size, err := openImport(o, o.args[0])
 	if err != nil {
 		return err
 	}
 	defer in.Close()
+	format, err := userfile.FormatOf(args.format, o.args[0])
+	if err != nil {
+		return usageError{err}
+	}
 	counted := &countingReader{r: in}
 	users, err := userfile.NewReader(counted, format)
 	if err != nil {

@@ -52,12 +52,16 @@ func lastSeen(u userJSON) string {
 	return short(*u.LastSeenAt)
 }
 
-// statusText is the status of a user as operators read it.
-func statusText(u userJSON) string {
+// statusText is the status of a user as operators read it, with what else keeps him out.
+func statusText(u userJSON, letIn string) string {
+	text := string(u.Status)
 	if u.Status == user.Pending && !u.Waits {
-		return "let in"
+		text = letIn
 	}
-	return string(u.Status)
+	missing := map[user.Admission]string{
+		user.EmailMissing: ", no e-mail yet", user.PhoneMissing: ", no phone yet", user.NameMissing: ", no name yet",
+	}
+	return text + missing[u.Admission]
 }
 
 // printUsers prints a user on each line. The name comes last: Chinese is wider than
@@ -66,7 +70,7 @@ func printUsers(w io.Writer, users []userJSON) error {
 	t := table(w)
 	row(t, "ID", "STATUS", "ROLES", "E-MAIL", "PHONE", "LAST SIGN-IN", "NAME")
 	for _, u := range users {
-		row(t, u.ID, statusText(u), strings.Join(u.Roles, ","), u.Email, u.Phone, lastSeen(u), u.Name)
+		row(t, u.ID, statusText(u, "let in"), strings.Join(u.Roles, ","), u.Email, u.Phone, lastSeen(u), u.Name)
 	}
 	return t.Flush()
 }
@@ -75,11 +79,7 @@ func printUser(w io.Writer, u userJSON) error {
 	t := table(w)
 	row(t, "ID", u.ID)
 	row(t, "Name", u.Name)
-	status := string(u.Status)
-	if text := statusText(u); text != status {
-		status += ", " + text + " by the configuration"
-	}
-	row(t, "Status", status)
+	row(t, "Status", statusText(u, "pending, let in by the configuration"))
 	row(t, "Roles", strings.Join(u.Roles, ", "))
 	row(t, "E-mail", u.Email)
 	row(t, "Phone", u.Phone)

@@ -201,6 +201,9 @@ func TestSessionsCommands(t *testing.T) {
 	d.refused("no such session", "sessions", "revoke", s.ID)
 	d.signIn("u1")
 	d.want("{\n  \"ended\": 1\n}\n", "sessions", "revoke", "--user", "u1", "--json")
+	d.signIn("u1")
+	d.want("1 session is ended\n", "sessions", "revoke", "--user", "u1")
+	d.want("0 sessions are ended\n", "sessions", "revoke", "--user", "u1")
 	d.refused("name either", "sessions", "revoke")
 	d.refused("name either", "sessions", "revoke", s.ID, "--user", "u1")
 	d.refused("no such user", "sessions", "list", "u2")
@@ -248,6 +251,11 @@ func TestUsersImport(t *testing.T) {
 	d.refused("give --format", "users", "import", "-")
 	d.refused("nothing was imported: the header line has a column \"mail\"", "users", "import", writeFile(t, "header.csv", "id,mail\nx,y\n"))
 	d.refused("no such file", "users", "import", "nowhere.csv")
+	d.refused("no such file", "users", "import", "nowhere") // the format is the lesser trouble
+	_, stderr, _ = d.run("users", "import", writeFile(t, "taken.csv", "id,email\nnobody,u2@example.com\n"))
+	if !strings.Contains(stderr, "belongs to another user, u2: the id of the entry is nobody") {
+		t.Errorf("somebody's address with a new id: %q", stderr)
+	}
 	d.refused("stopped after 1 users, of whom none is lost: run the same command again", "users", "import", writeFile(t, "open.csv", "id\ns1\n\"s2\n"+strings.Repeat("x\n", 40_000)))
 }
 
@@ -389,6 +397,35 @@ func TestMissingText(t *testing.T) {
 	} {
 		if got := missingText(userJSON{Admission: admission}); got != want {
 			t.Errorf("%s: %q, want %q", admission, got, want)
+		}
+	}
+}
+
+// A status says what else keeps a person out, for whom an operator can do no more.
+func TestStatusText(t *testing.T) {
+	for _, c := range []struct {
+		u    userJSON
+		want string
+	}{
+		{userJSON{Status: user.Active}, "active"},
+		{userJSON{Status: user.Pending, Waits: true, Admission: user.AwaitingApproval}, "pending"},
+		{userJSON{Status: user.Pending, Waits: true, Admission: user.NameMissing}, "pending, no name yet"},
+		{userJSON{Status: user.Pending, Admission: user.EmailMissing}, "let in, no e-mail yet"},
+		{userJSON{Status: user.Active, Admission: user.PhoneMissing}, "active, no phone yet"},
+		{userJSON{Status: user.Disabled, Admission: user.IsDisabled}, "disabled"},
+	} {
+		if got := statusText(c.u, "let in"); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.u, got, c.want)
+		}
+	}
+}
+
+func TestDeleteQuestion(t *testing.T) {
+	for want, u := range map[string]userJSON{
+		"Delete user k1?": {ID: "k1"}, "Delete user k1 (Li)?": {ID: "k1", Name: "Li", Email: "li@example.com"}, "Delete user k1 (li@example.com)?": {ID: "k1", Email: "li@example.com"},
+	} {
+		if got := deleteQuestion(u); got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }

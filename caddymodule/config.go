@@ -140,8 +140,11 @@ func (o *OfficialAccount) image() (string, error) {
 		return "", fmt.Errorf("qr_image: %w", err)
 	}
 	kind := http.DetectContentType(image)
-	if len(image) > maxQRImage || !slices.Contains([]string{"image/png", "image/jpeg", "image/gif", "image/webp"}, kind) {
-		return "", fmt.Errorf("qr_image: %s is no PNG, JPEG, GIF or WebP image of at most %d KiB", path, maxQRImage>>10)
+	if !slices.Contains([]string{"image/png", "image/jpeg", "image/gif", "image/webp"}, kind) {
+		return "", fmt.Errorf("qr_image: %s is no PNG, JPEG, GIF or WebP image", path)
+	}
+	if len(image) > maxQRImage {
+		return "", fmt.Errorf("qr_image: %s is larger than %d KiB: make the image smaller", path, maxQRImage>>10)
 	}
 	return login.NewImage(image), nil
 }

@@ -158,7 +158,11 @@ func (r *Records) match(ctx context.Context, e Entry) (id string, known bool, er
 		if err != nil {
 			return "", false, err
 		}
-		if owner != "" && id != "" && id != owner {
+		switch {
+		case owner == "" || id == "" || id == owner:
+		case id == e.ID: // whom there may not be
+			return "", false, fmt.Errorf("an address or identity of the entry %w, %s: the id of the entry is %s", ErrConflict, owner, id)
+		default:
 			return "", false, fmt.Errorf("an address or identity of the entry %w: it names both %s and %s", ErrConflict, id, owner)
 		}
 		id = cmp.Or(owner, id)

@@ -106,7 +106,8 @@ func chatCode(w *windows) {
 
 func inWeChat(w *windows) {
 	w.tap(`a[href="` + w.inWeChatURL + `"]`)
-	w.either(`[name=decision][value=allow]`, `h1 bdi`)
+	w.tap(`#go`) // WeChat wants a tap before it is asked for the profile
+	w.either(`[name=decision][value=allow]`, `a[href="/_wechat/logout"]`)
 }
 
 // tab chooses a method on the site.

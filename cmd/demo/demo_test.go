@@ -187,11 +187,13 @@ func TestInstructions(t *testing.T) {
 	d := &demo{siteURL: "http://203.0.113.7:8080/", phoneURL: "http://203.0.113.7:8081/phone/"}
 	here := d.instructions(options{address: loopback, confirm: login.ConfirmTap})
 	lan := d.instructions(options{address: netip.MustParseAddr("203.0.113.7"), confirm: login.ConfirmOff})
+	team := d.instructions(options{address: loopback, team: true})
 	for _, test := range []struct{ name, text, want string }{
 		{"here", here, "second window"},
 		{"here", here, "→ confirm"},
 		{"here", here, "WeChat page"},
 		{"here", here, "Open in WeChat"},
+		{"team", team, "asks for a name"},
 		{"lan", lan, "camera"},
 		{"lan", lan, "sign in as anybody"},
 		{"lan", lan, "alone signs in"},
@@ -266,6 +268,11 @@ func TestParseFlags(t *testing.T) {
 	want := options{address: netip.MustParseAddr("203.0.113.7"), confirm: login.ConfirmTap, port: 9000, team: true, verbose: true}
 	if err != nil || got != want {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+	for _, port := range []string{"99999", "-1"} {
+		if _, err := parseFlags([]string{"-port", port}, io.Discard); err == nil || !strings.Contains(err.Error(), "is no port") {
+			t.Errorf("-port %s: %v", port, err)
+		}
 	}
 	if _, err := parseFlags([]string{"number"}, io.Discard); err == nil {
 		t.Error("an argument that is no flag is accepted")

@@ -29,6 +29,9 @@ import (
 // firstPort is where the search for free ports begins.
 const firstPort = 8080
 
+// maxPort is the last port there is.
+const maxPort = 65535
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	o, err := parseFlags(os.Args[1:], os.Stderr)
@@ -77,6 +80,9 @@ func parseFlags(args []string, usage io.Writer) (options, error) {
 	})
 	if err := flags.Parse(args); err != nil {
 		return o, err
+	}
+	if o.port < 0 || o.port > maxPort {
+		return o, fmt.Errorf("-port %d is no port: use 1 to %d, or 0 for any", o.port, maxPort)
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("%q is no flag: see -help", flags.Arg(0))
@@ -144,9 +150,13 @@ func steps(o options) []string {
 	if o.confirm == login.ConfirmOff {
 		link = " (that alone signs in)"
 	}
+	name := ""
+	if o.team {
+		name = " (the site asks for a name where the phone has given none)"
+	}
 	all := []string{
 		step("Scan", scan+link),
-		step("Mini program", scan+answer),
+		step("Mini program", scan+answer+name),
 	}
 	if here {
 		all = append(all, step("WeChat page", scan+" → 允许 Allow"))
@@ -155,7 +165,7 @@ func steps(o options) []string {
 		all = append(all, step("Chat code", "the chat → 关注 Follow → send the six digits"+link))
 	}
 	if here {
-		all = append(all, step("(no tab)", "在微信中打开 Open in WeChat → 允许 Allow"))
+		all = append(all, step("(no tab)", "在微信中打开 Open in WeChat → 使用微信授权登录 Authorize in WeChat → 允许 Allow"))
 	}
 	return all
 }
