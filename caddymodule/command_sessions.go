@@ -24,7 +24,7 @@ func sessionsListCommand() *cobra.Command {
 		Long: `
 Lists the sessions of a user, the latest first. EXPIRES is when a session ends for
 being too old (ttl); one that is not used ends sooner (idle).`,
-		Args:  oneArg("the id of a user"),
+		Args: oneArg("the id of a user"),
 	}, func(o *operation) error {
 		var list sessionList
 		if err := o.call(http.MethodGet, userPath(o.args[0])+"/sessions", nil, &list); err != nil {
