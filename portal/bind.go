@@ -228,7 +228,8 @@ func (p *Portal) deliver(r *http.Request, b binding, to sender.Sender) error {
 	// A visitor who leaves does not stop it: what may have been sent must count.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), sendTime)
 	defer cancel()
-	return p.codes.Send(ctx, b.who.User.ID, b.ch, b.address, func(code string) error {
+	asker := user.Asker{UserID: b.who.User.ID, AppID: b.who.Session.AppID, OpenID: b.who.Session.OpenID}
+	return p.codes.Send(ctx, asker, b.ch, b.address, func(code string) error {
 		err := to.Send(ctx, sender.Message{To: b.address, Code: code, Site: p.Title, TTL: user.CodeTTL, Language: page.Language(r)})
 		if err != nil && (errors.Is(err, sender.ErrAddress) || errors.Is(err, sender.ErrUncertain) || ctx.Err() != nil) {
 			return fmt.Errorf("%w: %w", user.ErrCounts, err)

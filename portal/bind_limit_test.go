@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/audit"
+	"github.com/caddy-wechat/caddy-wechat/people"
 	"github.com/caddy-wechat/caddy-wechat/sender"
 	"github.com/caddy-wechat/caddy-wechat/user"
 )
@@ -210,4 +211,59 @@ func TestBindSlowSender(t *testing.T) {
 			t.Errorf("the sender was tried %d times, want 3", tried)
 		}
 	})
+}
+
+// TestBindUnfollowed: at a site that deletes whoever unfollows, Mallory follows, signs
+// in, has codes sent to somebody else's address, unfollows, and begins again as a new
+// user. She has one person's codes, and the owner of the address gets his.
+func TestBindUnfollowed(t *testing.T) {
+	t.Parallel()
+	const a = "victim@example.com"
+	d := newDesk(t, byEmail(user.Open))
+	d.Unfollow = user.DeleteUser
+	d.People = &people.Service{Users: d.Users.Records, Sessions: d.Sessions.Records, Audit: audit.Discard}
+	ids := make(map[string]bool)
+	for range 20 {
+		mallory := d.enter("oMallory")
+		ids[mallory.userID] = true
+		for range 6 {
+			mallory.askCode(a)
+		}
+		if err := d.unfollowed(t.Context(), outageApp, "oMallory"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := d.box.count(); n != 3 || len(ids) != 20 {
+		t.Errorf("as %d users one WeChat account had %d codes sent in an hour, want 3", len(ids), n)
+	}
+	if w := d.enter("oVictim").prove(a); w.Code != http.StatusOK {
+		t.Errorf("the owner of the address: %d %s", w.Code, w.Body)
+	}
+}
+
+// TestBindMergedKeepsQuotas: Mallory has a user of another account of hers, and becomes
+// him by an address of her own. What her WeChat account has had counts on.
+func TestBindMergedKeepsQuotas(t *testing.T) {
+	t.Parallel()
+	const own, a = "mallory@example.com", "victim@example.com"
+	d := newDesk(t, byEmail(user.Open))
+	if w := d.enter("oOther").prove(own); w.Code != http.StatusOK {
+		t.Fatalf("the other account: %d", w.Code)
+	}
+	mallory := d.enter("oMallory")
+	for range 6 {
+		mallory.askCode(a)
+	}
+	if w := mallory.prove(own); w.Code != http.StatusOK {
+		t.Fatalf("becoming one: %d %s", w.Code, w.Body)
+	}
+	who, err := d.identify(t.Context(), credentials{sessions: [maxCredentials]string{mallory.cookie[len("__Host-wechat_session="):]}})
+	if err != nil || who.User.ID == mallory.userID || who.Session.OpenID != "oMallory" {
+		t.Fatalf("the session that took the place of the first: %+v, %v", who, err)
+	}
+	asker := user.Asker{UserID: who.User.ID, AppID: who.Session.AppID, OpenID: who.Session.OpenID}
+	err = d.codes.Send(t.Context(), asker, user.ByEmail, a, func(string) error { return nil })
+	if _, limited := errors.AsType[*user.TooManyError](err); !limited {
+		t.Errorf("another code to the same address, as the other user: %v", err)
+	}
 }

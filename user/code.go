@@ -67,15 +67,15 @@ type sentCode struct {
 // deliver has returned, or is one of the store. No code that was not delivered can be
 // used. It does not count either, unless deliver says so with ErrCounts or fails too
 // often.
-func (c *Codes) Send(ctx context.Context, userID string, ch Channel, address string, deliver func(code string) error) error {
-	taken, err := c.take(ctx, userID, ch, address)
+func (c *Codes) Send(ctx context.Context, who Asker, ch Channel, address string, deliver func(code string) error) error {
+	taken, err := c.take(ctx, who, ch, address)
 	if err != nil {
 		return err
 	}
 	settling := context.WithoutCancel(ctx) // also for a visitor who has gone
 	code := newCode()
-	s := sentCode{Digest: codeDigest(userID, ch, address, code), ExpiresAt: c.now().Add(CodeTTL)}
-	if err := c.keep(ctx, userID, ch, s); err != nil {
+	s := sentCode{Digest: codeDigest(who.UserID, ch, address, code), ExpiresAt: c.now().Add(CodeTTL)}
+	if err := c.keep(ctx, who.UserID, ch, s); err != nil {
 		c.giveBack(settling, taken)
 		return err
 	}
@@ -87,7 +87,7 @@ func (c *Codes) Send(ctx context.Context, userID string, ch Channel, address str
 		}
 		return fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
-	return c.open(settling, userID, ch, s.Digest)
+	return c.open(settling, who.UserID, ch, s.Digest)
 }
 
 // open lets a code be tried, unless another has taken its place.

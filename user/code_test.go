@@ -44,12 +44,15 @@ func newPost(t tester, s store.Store) *post {
 }
 
 func (p *post) send(userID, address string) error {
-	return p.Send(p.t.Context(), userID, ByEmail, address, func(code string) error {
+	return p.Send(p.t.Context(), asker(userID), ByEmail, address, func(code string) error {
 		p.code = code
 		p.sent++
 		return nil
 	})
 }
+
+// asker is a user with a WeChat account of his own.
+func asker(userID string) Asker { return Asker{UserID: userID, AppID: "wx1", OpenID: "o-" + userID} }
 
 func (p *post) mustSend(userID, address string) (code string) {
 	p.t.Helper()
@@ -144,14 +147,14 @@ func TestCode_KeptAsDigest(t *testing.T) {
 	p := newPost(t, s)
 	code := p.mustSend("u1", somewhere)
 	items, _, err := s.List(t.Context(), "", "", 100)
-	if err != nil || len(items) != 4 {
-		t.Fatalf("%d entries (%v), want the code and three quotas", len(items), err)
+	if err != nil || len(items) != 6 {
+		t.Fatalf("%d entries (%v), want the code and five quotas", len(items), err)
 	}
 	for _, item := range items {
 		if !strings.HasPrefix(item.Key, store.VolatilePrefix) || item.TTL == 0 {
 			t.Errorf("%s is kept for %v", item.Key, item.TTL)
 		}
-		for _, secret := range []string{`"` + code, somewhere, "alice"} {
+		for _, secret := range []string{`"` + code, somewhere, "alice", asker("u1").OpenID} {
 			if strings.Contains(item.Key+string(item.Value), secret) {
 				t.Errorf("%s = %s holds %q", item.Key, item.Value, secret)
 			}
@@ -256,7 +259,7 @@ func TestCode_ParallelSends(t *testing.T) {
 				p := newPost(t, s[0])
 				sent, away := 0, 0
 				for _, err := range together(100, func(i int) error {
-					return NewCodes(s[i%len(s)], p.now).Send(t.Context(), of.user(i), ByEmail, of.address(i), func(string) error { return nil })
+					return NewCodes(s[i%len(s)], p.now).Send(t.Context(), asker(of.user(i)), ByEmail, of.address(i), func(string) error { return nil })
 				}) {
 					tooMany, ok := errors.AsType[*TooManyError](err)
 					switch {
@@ -357,11 +360,44 @@ func TestCode_Quotas(t *testing.T) {
 	}
 }
 
+// Mallory becomes one user after the other, as who is deleted on unfollowing does, or
+// one of her users is known by several accounts. To WeChat, or as that user, she is the
+// same, and has one person's codes.
+func TestCode_QuotasOfOnePerson(t *testing.T) {
+	t.Parallel()
+	one := func(int) string { return somewhere }
+	many := func(i int) string { return fmt.Sprintf("a%d@example.com", i) }
+	for _, tt := range []struct {
+		name    string
+		who     func(i int) Asker
+		address func(i int) string
+		want    int
+	}{
+		{"many users, one address", func(i int) Asker { return Asker{fmt.Sprint("u", i), "wx1", "oMallory"} }, one, 4},
+		{"many users, many addresses", func(i int) Asker { return Asker{fmt.Sprint("u", i), "wx1", "oMallory"} }, many, 10},
+		{"many accounts, one address", func(i int) Asker { return Asker{"u1", fmt.Sprint("wx", i), fmt.Sprint("o", i)} }, one, 4},
+		{"many accounts, many addresses", func(i int) Asker { return Asker{"u1", fmt.Sprint("wx", i), fmt.Sprint("o", i)} }, many, 10},
+		{"the same openid of other apps", func(i int) Asker { return Asker{fmt.Sprint("u", i), fmt.Sprint("wx", i), "oSame"} }, one, 30},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPost(t, &storetest.Memory{})
+			for i := range 130 { // within a day
+				_ = p.Send(t.Context(), tt.who(i), ByEmail, tt.address(i), func(string) error { p.sent++; return nil })
+				p.clock = p.clock.Add(11 * time.Minute)
+			}
+			if p.sent != tt.want {
+				t.Errorf("%d codes went out, want %d", p.sent, tt.want)
+			}
+		})
+	}
+}
+
 // errDown is of a sender that has certainly not sent anything.
 var errDown = errors.New("the mail server is down")
 
 func (p *post) fail(userID, address string, err error) error {
-	return p.Send(p.t.Context(), userID, ByEmail, address, func(code string) error {
+	return p.Send(p.t.Context(), asker(userID), ByEmail, address, func(code string) error {
 		p.code = code
 		return err
 	})
@@ -431,7 +467,7 @@ func TestCode_GuessesWhileSenderFails(t *testing.T) {
 					t.Errorf("the sender was tried %d times in an hour, want at most %d", tried, tt.hour)
 				}
 				u, a, code := tt.user(minute), tt.address(minute), ""
-				_ = p.Send(t.Context(), u, ByEmail, a, func(c string) error {
+				_ = p.Send(t.Context(), asker(u), ByEmail, a, func(c string) error {
 					tried++
 					code = c
 					if err := p.check(u, a, c); !errors.Is(err, ErrCodeUsedUp) {
@@ -478,7 +514,7 @@ func TestCode_Overtaken(t *testing.T) {
 	for _, second := range []error{nil, errDown} {
 		p := newPost(t, &storetest.Memory{})
 		var codes [2]string
-		err := p.Send(t.Context(), "u1", ByEmail, somewhere, func(code string) error {
+		err := p.Send(t.Context(), asker("u1"), ByEmail, somewhere, func(code string) error {
 			codes[0] = code
 			if err := p.fail("u1", somewhere, second); !errors.Is(err, second) {
 				t.Fatal(err)
@@ -531,7 +567,7 @@ func TestCode_Leaves(t *testing.T) {
 	p := newPost(t, &storetest.Memory{Before: func(ctx context.Context, _, _ string) error { return ctx.Err() }})
 	send := func(result error) error {
 		ctx, cancel := context.WithCancel(t.Context())
-		return p.Send(ctx, "u1", ByEmail, somewhere, func(code string) error { cancel(); p.code = code; return result })
+		return p.Send(ctx, asker("u1"), ByEmail, somewhere, func(code string) error { cancel(); p.code = code; return result })
 	}
 	for range 20 {
 		if err := send(errDown); !errors.Is(err, ErrNotSent) {
@@ -558,7 +594,7 @@ func TestCode_StoreAway(t *testing.T) {
 	}}
 	p := newPost(t, s)
 	code := p.mustSend("u1", somewhere)
-	for _, away = range []string{"codes-of:", "codes-of-to:", "codes-to:", "sent-code:"} {
+	for _, away = range []string{"codes-of:", "codes-of-openid:", "codes-of-to:", "codes-to:", "sent-code:"} {
 		for range 10 {
 			if err := p.send("u1", somewhere); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, ErrNotSent) {
 				t.Errorf("sending without %s: %v", away, err)
@@ -585,28 +621,37 @@ func TestCode_QuotasHold(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		p := newPost(t, &storetest.Memory{})
-		byUser, byAddress, byBoth := make(map[string][]time.Time), make(map[string][]time.Time), make(map[string][]time.Time)
+		byPerson, byAddress, byBoth := make(map[string][]time.Time), make(map[string][]time.Time), make(map[string][]time.Time)
 		failed := 0
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			p.clock = p.clock.Add(rapid.SampledFrom([]time.Duration{0, time.Second, 2 * time.Minute, time.Hour, 5 * time.Hour}).Draw(t, "later"))
-			u := rapid.SampledFrom([]string{"u1", "u2", "u3"}).Draw(t, "user")
+			who := Asker{
+				UserID: rapid.SampledFrom([]string{"u1", "u2", "u3"}).Draw(t, "user"),
+				AppID:  "wx1", OpenID: rapid.SampledFrom([]string{"o1", "o2", "o3"}).Draw(t, "openid"),
+			}
+			as := []string{who.UserID, who.OpenID}
 			a := rapid.SampledFrom([]string{somewhere, elsewhere}).Draw(t, "address")
 			fails := rapid.Bool().Draw(t, "fails")
-			err := p.Send(t.Context(), u, ByEmail, a, func(string) error {
+			err := p.Send(t.Context(), who, ByEmail, a, func(string) error {
 				if fails {
 					failed++
 					return errDown
 				}
-				byUser[u], byAddress[a], byBoth[u+a] = append(byUser[u], p.clock), append(byAddress[a], p.clock), append(byBoth[u+a], p.clock)
+				byAddress[a] = append(byAddress[a], p.clock)
+				for _, one := range as {
+					byPerson[one], byBoth[one+a] = append(byPerson[one], p.clock), append(byBoth[one+a], p.clock)
+				}
 				return nil
 			})
-			reason := due(byUser[u], personQuotas, p.clock) || due(byAddress[a], addressQuotas, p.clock) || due(byBoth[u+a], pairQuotas, p.clock)
+			reason := due(byAddress[a], addressQuotas, p.clock) || slices.ContainsFunc(as, func(one string) bool {
+				return due(byPerson[one], personQuotas, p.clock) || due(byBoth[one+a], pairQuotas, p.clock)
+			})
 			if _, limited := errors.AsType[*TooManyError](err); limited && !reason && failed <= failedQuota.count {
 				t.Fatalf("refused without a reason: %v", err)
 			}
 		}
-		for u, times := range byUser {
-			holds(t, u, times, personQuotas)
+		for one, times := range byPerson {
+			holds(t, one, times, personQuotas)
 		}
 		for a, times := range byAddress {
 			holds(t, a, times, addressQuotas)

@@ -57,14 +57,26 @@ type turns struct {
 	Failed []int64 `json:"failed,omitempty"`
 }
 
-// take takes a turn in all quotas that a code is subject to, or in none.
-func (c *Codes) take(ctx context.Context, userID string, ch Channel, address string) (all []turn, err error) {
+// Asker is who asks for a code.
+type Asker struct {
+	UserID string
+	// AppID and OpenID are as whom WeChat knows the person. Who is deleted and comes
+	// again is another user, and still the same to WeChat.
+	AppID, OpenID string
+}
+
+// take takes a turn in all quotas that a code is subject to, or in none. A person has
+// them as a user and as who he is to WeChat: the former alone begin anew with each user
+// he becomes, the latter with each account by which a user can sign in.
+func (c *Codes) take(ctx context.Context, who Asker, ch Channel, address string) (all []turn, err error) {
 	for _, of := range []struct {
 		key    string
 		quotas []quota
 	}{
-		{"codes-of:" + userID, personQuotas},
-		{"codes-of-to:" + hex.EncodeToString(digest("pair", userID, string(ch), address)), pairQuotas},
+		{"codes-of:" + who.UserID, personQuotas},
+		{"codes-of-openid:" + hex.EncodeToString(digest("openid", who.AppID, who.OpenID)), personQuotas},
+		{"codes-of-to:" + hex.EncodeToString(digest("pair", who.UserID, string(ch), address)), pairQuotas},
+		{"codes-of-to:" + hex.EncodeToString(digest("openid pair", who.AppID, who.OpenID, string(ch), address)), pairQuotas},
 		{"codes-to:" + addressDigest(ch, address), addressQuotas},
 	} {
 		t, err := c.takeOne(ctx, store.VolatilePrefix+of.key, of.quotas)
