@@ -81,7 +81,8 @@ type Event struct {
 	Channel, Address string
 	// Before and After are what a change was from and to.
 	Before, After string
-	// Count is how many sessions or users it concerned, where that may be more than one.
+	// Count is how many sessions or users it concerned, where that may be more than one;
+	// of what was refused again and again, for how many such events this one stands.
 	Count int
 	// Detail is what else an operator should read: an error, a cure.
 	Detail string

@@ -72,7 +72,7 @@ func (p *Portal) identifyAnew(r *http.Request) (*Principal, error) {
 
 // refuseAdmin answers somebody who is signed in and no admin.
 func (p *Portal) refuseAdmin(w http.ResponseWriter, r *http.Request, who *Principal, why user.Admission) {
-	p.record(r, audit.Event{
+	p.recordRefusal(r, audit.Event{
 		Action: audit.AdminRefused, Result: audit.Refused, Reason: string(why),
 		Actor: person(who.User.ID), UserID: who.User.ID, SessionID: who.Session.ID, Detail: r.Pattern,
 	})

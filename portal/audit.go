@@ -5,6 +5,7 @@ package portal
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/caddy-wechat/caddy-wechat/audit"
 	"github.com/caddy-wechat/caddy-wechat/login"
@@ -17,6 +18,22 @@ func (p *Portal) record(r *http.Request, e audit.Event) {
 	e.Actor.IP, e.Actor.UserAgent = addressText(p.ClientAddr(r)), truncate(r.UserAgent(), maxUserAgent)
 	e.Site = p.origin(r)
 	p.Audit(r.Context(), e)
+}
+
+// recordRefusal is record for what whoever is signed in can have refused again and
+// again, at no cost. Of the same it records one in warnEvery, which counts those that
+// were left out before it: a flood would drive events of others out of the queues of
+// those who are told of them.
+func (p *Portal) recordRefusal(r *http.Request, e audit.Event) {
+	same := strings.Join([]string{"refused", e.Actor.ID, string(e.Action), e.Reason, e.Detail}, " ")
+	leftOut, due := p.warnings.due(same)
+	if !due {
+		return
+	}
+	if leftOut > 0 {
+		e.Count = leftOut + 1
+	}
+	p.record(r, e)
 }
 
 // person is somebody who acts for himself.

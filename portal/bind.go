@@ -253,7 +253,7 @@ func (p *Portal) codeSent(w http.ResponseWriter, r *http.Request, b binding) {
 func (p *Portal) tooManyCodes(w http.ResponseWriter, r *http.Request, b binding, wait time.Duration) {
 	event := bindEvent(audit.SendCode, b)
 	event.Result, event.Reason = audit.Refused, string(page.TooManyOut)
-	p.record(r, event)
+	p.recordRefusal(r, event)
 	setRetryAfter(w, wait)
 	d := page.Bind{Problem: page.TooManyOut, Sent: b.again} // the code before may be there still
 	p.bindProblem(w, r, http.StatusTooManyRequests, b, d, "too many codes were asked for: wait and try again")

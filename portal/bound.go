@@ -37,7 +37,7 @@ func (p *Portal) bind(w http.ResponseWriter, r *http.Request) {
 	if wait := p.limits.wrongCodes.take(p.ClientAddr(r), p.Now()); wait > 0 {
 		event := bindEvent(audit.Bind, b)
 		event.Result, event.Reason = audit.Refused, string(page.TooManyBad)
-		p.record(r, event)
+		p.recordRefusal(r, event)
 		setRetryAfter(w, wait)
 		p.bindProblem(w, r, http.StatusTooManyRequests, b, page.Bind{Problem: page.TooManyBad, Sent: true}, "too many wrong codes: wait and try again")
 		return
@@ -84,7 +84,7 @@ func (p *Portal) alreadyBound(w http.ResponseWriter, r *http.Request, b binding,
 	}
 	event := bindEvent(action, b)
 	event.Result, event.Reason = audit.Refused, string(page.AlreadyBound)
-	p.record(r, event)
+	p.recordRefusal(r, event)
 	b.who = &Principal{Session: b.who.Session, User: p.Users.Member(u)}
 	p.bindProblem(w, r, http.StatusConflict, b, page.Bind{Problem: page.AlreadyBound}, "this user has another address: ask the site's operator to change it")
 	return true
@@ -104,7 +104,7 @@ func (p *Portal) unproven(w http.ResponseWriter, r *http.Request, b binding, err
 	}
 	event := bindEvent(audit.Bind, b)
 	event.Result, event.Reason = audit.Refused, string(d.Problem)
-	p.record(r, event)
+	p.recordRefusal(r, event)
 	p.bindProblem(w, r, status, b, d, message)
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -187,6 +188,25 @@ func TestThrottle(t *testing.T) {
 		t.Error("a warning does not come again after a minute")
 	}
 	th.do("c", func() { th.do("d", func() { calls++ }) }) // no deadlock
+	if leftOut, due := th.due("b"); leftOut != 0 || !due {
+		t.Errorf("nothing of b was left out, and it is told that %d were (%v)", leftOut, due)
+	}
+	now = now.Add(warnEvery)
+	if leftOut, due := th.due("a"); leftOut != 0 || !due {
+		t.Errorf("%d of a were left out (%v), want those since the last one only", leftOut, due)
+	}
+}
+
+// Mallory has as many kinds of something as she has users: not all are remembered.
+func TestThrottle_Bounded(t *testing.T) {
+	th := newThrottle(func() time.Time { return noon })
+	for i := range 2 * throttledKinds {
+		th.due(strconv.Itoa(i))
+	}
+	th.kinds.CleanUp()
+	if n := th.kinds.EstimatedSize(); n > throttledKinds {
+		t.Errorf("%d kinds are remembered, want at most %d", n, throttledKinds)
+	}
 }
 
 func TestCookies(t *testing.T) {
