@@ -71,7 +71,7 @@ func (p *Portal) askForMissing(w http.ResponseWriter, r *http.Request, why user.
 		show = func() { p.showBind(w, r, http.StatusForbidden, binding{ch: ch, returnTo: u.RequestURI()}, page.Bind{}) }
 	case user.NameMissing:
 		answer.NameURL, answer.Message = at+"/name", "this user has to choose a display name first, at name_url"
-		show = func() { p.pages.Name(w, r, http.StatusForbidden, page.Name{ReturnTo: localPath(u.RequestURI())}) }
+		show = func() { p.pages.Name(w, r, http.StatusForbidden, page.Name{ReturnTo: p.linkPath(u.RequestURI())}) }
 	default:
 		return false
 	}
@@ -104,7 +104,7 @@ func (p *Portal) bindPage(w http.ResponseWriter, r *http.Request) {
 
 // showBind writes the page. Of d, it takes what went wrong and whether a code is on its way.
 func (p *Portal) showBind(w http.ResponseWriter, r *http.Request, status int, b binding, d page.Bind) {
-	d.Channel, d.Address, d.ReturnTo = string(b.ch), b.address, localPath(b.returnTo)
+	d.Channel, d.Address, d.ReturnTo = string(b.ch), b.address, p.linkPath(b.returnTo)
 	d.Back = p.wayBack(b.who, d.ReturnTo)
 	_, d.BySender = p.Senders[b.ch]
 	for _, other := range p.Users.Policy().Bind {
@@ -145,7 +145,7 @@ func (p *Portal) readBinding(w http.ResponseWriter, r *http.Request) (binding, b
 		writeError(w, http.StatusBadRequest, "bad_request", "the body must be a small form or JSON object with a channel that this site asks for, and an address")
 		return binding{}, false
 	}
-	b := binding{who: who, ch: ch, address: body.Address, code: plainDigits(body.Code), returnTo: localPath(body.ReturnTo)}
+	b := binding{who: who, ch: ch, address: body.Address, code: plainDigits(body.Code), returnTo: p.linkPath(body.ReturnTo)}
 	b.again = !isJSON(r) && r.PostFormValue("again") == "true"
 	canonical, err := user.Canonical(ch, body.Address)
 	if err != nil {

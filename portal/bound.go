@@ -192,8 +192,8 @@ func (p *Portal) goOn(w http.ResponseWriter, r *http.Request, returnTo string) {
 	if wantsJSON(r) {
 		writeJSON(w, http.StatusOK, struct {
 			Redirect string `json:"redirect"`
-		}{localPath(returnTo)})
+		}{p.linkPath(returnTo)})
 		return
 	}
-	http.Redirect(w, r, localPath(returnTo), http.StatusSeeOther) //nolint:gosec // localPath has judged it
+	http.Redirect(w, r, p.linkPath(returnTo), http.StatusSeeOther) //nolint:gosec // linkPath has judged it
 }

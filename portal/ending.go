@@ -60,7 +60,7 @@ var endings = map[ending]struct {
 func (p *Portal) end(w http.ResponseWriter, r *http.Request, why ending, returnTo string) {
 	target := p.Prefix + failedPath + string(why)
 	if returnTo != "" && returnTo != "/" {
-		target += "?return_to=" + url.QueryEscape(returnTo)
+		target += "?return_to=" + url.QueryEscape(p.linkPath(returnTo))
 	}
 	seeOther(w, r, target)
 }
@@ -76,7 +76,7 @@ func (p *Portal) oauthFailed(w http.ResponseWriter, r *http.Request) {
 	if why == endUnavailable {
 		setRetryAfter(w, retryOutage)
 	}
-	p.pages.Failed(w, r, shown.status, shown.notice, localPath(r.URL.Query().Get("return_to")))
+	p.pages.Failed(w, r, shown.status, shown.notice, p.linkPath(r.URL.Query().Get("return_to")))
 }
 
 // endUnknown ends the way to WeChat of a browser for which no attempt or link is

@@ -29,7 +29,7 @@ func (p *Portal) namePage(w http.ResponseWriter, r *http.Request) {
 
 // nameOf completes what the page says: where it leads, and back to.
 func (p *Portal) nameOf(who *Principal, d page.Name) page.Name {
-	d.ReturnTo = localPath(d.ReturnTo)
+	d.ReturnTo = p.linkPath(d.ReturnTo)
 	d.Back = p.wayBack(who, d.ReturnTo)
 	return d
 }

@@ -35,6 +35,17 @@ func localPath(target string) string {
 	return target
 }
 
+// linkPath is localPath for what is put into a link, a form or a redirect: those come
+// back in URLs, which are logged. An admin loses his search there, which is the name or
+// address of somebody.
+func (p *Portal) linkPath(target string) string {
+	target = localPath(target)
+	if u, err := url.Parse(target); err == nil && u.Path == p.Prefix+adminPath {
+		return u.Path
+	}
+	return target
+}
+
 // unsafeInURL says whether a browser drops or changes the character in an address.
 func unsafeInURL(c rune) bool {
 	return c < 0x21 || c >= 0x7f
