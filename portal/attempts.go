@@ -246,7 +246,7 @@ func (p *Portal) cancelAttempt(w http.ResponseWriter, r *http.Request) {
 // are here at the same time one is served; the others learn what has become of it.
 func (p *Portal) openSession(w http.ResponseWriter, r *http.Request) {
 	served := false
-	_, failed, _ := p.opening.Do(r.PathValue("id")+credentialsOf(r).browser, func() (any, error) {
+	_, failed, _ := p.opening.Do(openingKey(r.PathValue("id"), credentialsOf(r).browser), func() (any, error) {
 		served = true
 		return nil, p.openOne(w, r)
 	})
@@ -265,6 +265,11 @@ func (p *Portal) openSession(w http.ResponseWriter, r *http.Request) {
 		notConfirmed(w, a)
 	}
 }
+
+// openingKey names the opening of a session. It is never that of a callback, which whoever
+// knows the attempt could name otherwise by a cookie of his choice: no cookie has a zero
+// byte, so where the browser begins is certain.
+func openingKey(id, browser string) string { return "session:" + id + "\x00" + browser }
 
 // openOne answers the request, and returns why an attempt that is confirmed has
 // brought no session.

@@ -252,6 +252,48 @@ func TestQ3CallbacksFinishOnce(t *testing.T) {
 	}
 }
 
+// TestCallbackBesideAStranger: somebody knows the id of another's attempt, and asks for a
+// session with that id as his browser's secret, which has the same form, and with a path
+// of his choice. The callback must not take his request for one of its own and wait for
+// it, or share its outcome.
+func TestCallbackBesideAStranger(t *testing.T) {
+	c := newCallbacks(t)
+	a, path := c.agreed()
+	if !isBrowserSecret(a.ID) {
+		t.Errorf("%q is no browser's secret: the story has changed", a.ID)
+	}
+	begun, release := make(chan struct{}), make(chan struct{})
+	var all sync.WaitGroup
+	all.Go(func() {
+		_, _, _ = c.opening.Do(openingKey("callback:", a.ID), func() (any, error) {
+			close(begun)
+			<-release
+			return nil, nil //nolint:nilnil // as openSession
+		})
+	})
+	<-begun
+	answer := make(chan *httptest.ResponseRecorder, 1)
+	all.Go(func() { answer <- c.serve(http.MethodGet, path, "") })
+	select {
+	case w := <-answer:
+		wantSignedIn(t, w)
+	case <-time.After(20 * time.Second):
+		t.Error("the callback waits for a stranger")
+	}
+	close(release)
+	all.Wait()
+}
+
+// What names the opening of a session says which attempt and which browser, and no other
+// pair of them, nor a callback.
+func TestOpeningKey(t *testing.T) {
+	for _, other := range []string{openingKey("a", "bc"), openingKey("", "abc"), openingKey("ab\x00", "c"), "callback:abc"} {
+		if got := openingKey("ab", "c"); got == other {
+			t.Errorf("%q names two", got)
+		}
+	}
+}
+
 // TestCallbackSignedOutMeanwhile: "sign out everywhere" runs just before the session
 // of a callback is recorded. The person is told so: nothing has failed.
 func TestCallbackSignedOutMeanwhile(t *testing.T) {
@@ -296,7 +338,7 @@ func TestOpenSessionAfterOneThatFailed(t *testing.T) {
 			begun, release := make(chan struct{}), make(chan struct{})
 			var all sync.WaitGroup
 			all.Go(func() {
-				_, _, _ = o.opening.Do(id+o.cookie, func() (any, error) {
+				_, _, _ = o.opening.Do(openingKey(id, o.cookie), func() (any, error) {
 					close(begun)
 					<-release
 					return nil, tt.failed
