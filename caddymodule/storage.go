@@ -112,7 +112,7 @@ func (a *App) acquireBackend(storage Storage) (*backend, error) {
 			return nil, err
 		}
 		b := &backend{store: s, sessions: session.NewRecords(s, nil), users: user.NewRecords(s, nil)}
-		b.users.OnAccess(b.sessions.EndConnections, b.sessions.Online)
+		b.users.OnAccess(b.sessions)
 		return b, nil
 	})
 	if err != nil {

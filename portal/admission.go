@@ -82,7 +82,7 @@ func (p *Portal) followAdmission(r *http.Request, s *eventStream, who *Principal
 	changed, stop := p.Users.Watch(who.User.ID)
 	defer stop()
 	ended := make(chan struct{}, 1) // also has a value when the user's access changes
-	tracked := p.Sessions.Track(who.Session, func() {
+	tracked := p.Sessions.Track(who.Session, who.User.AccessAt, func() {
 		select {
 		case ended <- struct{}{}:
 		default:

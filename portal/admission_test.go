@@ -99,7 +99,7 @@ func twoTowns(t *testing.T, policy user.Policy) (near, far *town) {
 	s := new(storetest.Memory)
 	near, far = newTown(t, s, policy), newTown(t, s, policy)
 	for _, o := range []*town{near, far} {
-		o.Users.OnAccess(o.Sessions.EndConnections, o.Sessions.Online)
+		o.Users.OnAccess(o.Sessions)
 	}
 	return near, far
 }

@@ -37,7 +37,8 @@ func (p *Portal) Serve(w http.ResponseWriter, r *http.Request, next Next) error 
 	if !p.selected(r) {
 		return next(w, p.mark(r.Context(), r, creds), nil)
 	}
-	who, err := p.identify(store.WithPatience(r.Context(), storePatience), creds)
+	patient := store.WithPatience(r.Context(), storePatience)
+	who, err := p.identify(patient, creds)
 	switch {
 	case errors.Is(err, session.ErrInvalid):
 		if !p.Optional {
@@ -53,33 +54,50 @@ func (p *Portal) Serve(w http.ResponseWriter, r *http.Request, next Next) error 
 		p.turnAway(w, r, who, why)
 		return nil
 	}
-	return p.pass(w, r, creds, who, next)
+	return p.pass(patient, w, r, creds, who, next)
 }
 
 // pass hands the request on with the identity headers. It ends with the session,
-// be that revoked or over.
-func (p *Portal) pass(w http.ResponseWriter, r *http.Request, creds credentials, who *Principal, next Next) error {
+// be that revoked or over. patient is the context in which the store is asked.
+func (p *Portal) pass(patient context.Context, w http.ResponseWriter, r *http.Request, creds credentials, who *Principal, next Next) error {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	tracked := p.Sessions.Track(who.Session, cancel)
+	tracked := p.Sessions.Track(who.Session, who.User.AccessAt, cancel)
 	defer tracked.Release()
-	if !p.Sessions.Live(ctx, who.Session.ID) { // revoked since it was checked
+	now, err := p.renew(patient, tracked, who)
+	switch {
+	case errors.Is(err, session.ErrInvalid):
 		p.askToSignIn(w, r)
 		return nil
-	}
-	switch now, err := p.Users.Renew(ctx, who.User); {
-	case err != nil: // deleted since then
-		p.askToSignIn(w, r)
+	case err != nil:
+		p.unavailable(w, r, err)
 		return nil
-	case now != who.User: // another role, or status
-		who = &Principal{Session: who.Session, User: now}
-		if why := p.admission(who); why != user.Admitted {
-			p.turnAway(w, r, who, why)
+	case now != who: // another role, or status
+		if why := p.admission(now); why != user.Admitted {
+			p.turnAway(w, r, now, why)
 			return nil
 		}
 	}
-	p.setHeaders(r.Header, who)
-	return next(w, p.mark(ctx, r, creds), who)
+	p.setHeaders(r.Header, now)
+	return next(w, p.mark(ctx, r, creds), now)
+}
+
+// renew looks again at who was let in, now that his request is tracked: what changes
+// from here on ends it. The error is as that of identify.
+func (p *Portal) renew(ctx context.Context, tracked *session.Tracked, who *Principal) (*Principal, error) {
+	if err := p.Sessions.Live(ctx, who.Session.ID); err != nil { // revoked since it was checked
+		return nil, err
+	}
+	switch now, err := p.Users.Renew(ctx, who.User); {
+	case errors.Is(err, user.ErrNotFound): // deleted since then
+		return nil, session.ErrInvalid
+	case err != nil:
+		return nil, err
+	case now != who.User:
+		tracked.Judged(now.AccessAt)
+		return &Principal{Session: who.Session, User: now}, nil
+	}
+	return who, nil
 }
 
 // setHeaders sets the identity headers that have a value.

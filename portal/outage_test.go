@@ -326,7 +326,7 @@ func TestRevokedBetweenCheckAndTrack(t *testing.T) {
 	}
 	w := httptest.NewRecorder()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, outageOrigin+"/ws", nil)
-	err = o.pass(w, r, credentials{}, who, func(http.ResponseWriter, *http.Request, *Principal) error {
+	err = o.pass(r.Context(), w, r, credentials{}, who, func(http.ResponseWriter, *http.Request, *Principal) error {
 		t.Error("the request passes")
 		return nil
 	})

@@ -47,7 +47,7 @@ func TestRecords_ConnectionsEndThoughTheFirstLookFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		ended := make(chan struct{}, 100)
-		defer r.Track(&revoked, func() { ended <- struct{}{} }).Release()
+		defer r.Track(&revoked, time.Time{}, func() { ended <- struct{}{} }).Release()
 
 		s.is.Store(true)
 		s.Tell("session", store.Notice{Kind: store.Lost})

@@ -42,8 +42,8 @@ func TestRecords_ConnectionsEndThoughTheRevocationWasMissed(t *testing.T) {
 					t.Fatal(err)
 				}
 				ended := make(chan struct{}, 100)
-				defer r.Track(&revoked, func() { ended <- struct{}{} }).Release()
-				defer r.Track(&kept, func() { t.Error("another session's connection is ended") }).Release()
+				defer r.Track(&revoked, time.Time{}, func() { ended <- struct{}{} }).Release()
+				defer r.Track(&kept, time.Time{}, func() { t.Error("another session's connection is ended") }).Release()
 
 				m.Tell("session", store.Notice{Kind: store.Lost})
 				synctest.Wait()
@@ -68,7 +68,7 @@ func TestRecords_ConnectionsOutliveAnOutage(t *testing.T) {
 	w := newWorld(t)
 	manager := w.node()
 	s, _ := w.issue(manager, "alice")
-	defer manager.Track(&s, func() { t.Error("a connection is ended while the store is away") }).Release()
+	defer manager.Track(&s, time.Time{}, func() { t.Error("a connection is ended while the store is away") }).Release()
 	w.down.Store(true)
 	manager.recheck(t.Context())
 }

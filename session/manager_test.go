@@ -270,7 +270,7 @@ func TestRecords_Track(t *testing.T) {
 	var mu sync.Mutex
 	var ended []string
 	track := func(m *Manager, s Session, name string) (release func()) {
-		return m.Track(&s, func() {
+		return m.Track(&s, time.Time{}, func() {
 			mu.Lock()
 			defer mu.Unlock()
 			ended = append(ended, name)
@@ -301,8 +301,8 @@ func TestRecords_TrackEndsWithTime(t *testing.T) {
 		defer r.Close()
 		begun := time.Now()
 		ended := make(chan time.Duration, 100) // once a second until it is released
-		defer r.Track(&Session{ID: "short", ExpiresAt: begun.Add(time.Minute)}, func() { ended <- time.Since(begun) }).Release()
-		defer r.Track(&Session{ID: "long", ExpiresAt: begun.Add(time.Hour)}, func() { t.Error("a session is ended before its time") }).Release()
+		defer r.Track(&Session{ID: "short", ExpiresAt: begun.Add(time.Minute)}, time.Time{}, func() { ended <- time.Since(begun) }).Release()
+		defer r.Track(&Session{ID: "long", ExpiresAt: begun.Add(time.Hour)}, time.Time{}, func() { t.Error("a session is ended before its time") }).Release()
 		if after := <-ended; after < time.Minute || after > time.Minute+expiryCheck {
 			t.Errorf("ended after %v, want %v", after, time.Minute)
 		}
@@ -326,9 +326,9 @@ func TestRecords_TrackManyOfOne(t *testing.T) {
 				if i == 3 {
 					s.ID = "another"
 				}
-				release[i] = o.add(s, func() { ended[i] = true }).Release
+				release[i] = o.add(s, time.Time{}, func() { ended[i] = true }).Release
 			}
-			o.add(&Session{ID: "bobs", UserID: "bob"}, func() { t.Error("somebody else's is ended") })
+			o.add(&Session{ID: "bobs", UserID: "bob"}, time.Time{}, func() { t.Error("somebody else's is ended") })
 			for _, i := range []int{1, 3, 0, 2} {
 				if gone&(1<<i) != 0 {
 					release[i]()
@@ -356,7 +356,7 @@ func TestRecords_TrackLeavesNothingBehind(t *testing.T) {
 	m := w.node()
 	var all sync.WaitGroup
 	for range 100 {
-		all.Go(func() { m.Track(&Session{ID: "session"}, func() {}).Release() })
+		all.Go(func() { m.Track(&Session{ID: "session"}, time.Time{}, func() {}).Release() })
 	}
 	all.Wait()
 	if n, users := len(m.open.first[ofSession]), len(m.open.first[ofUser]); n+users != 0 {
@@ -371,14 +371,55 @@ func TestRecords_Live(t *testing.T) {
 	m := w.node()
 	s, cookie := w.issue(m, "alice")
 	w.wantValid(m, cookie)
-	if !m.Live(t.Context(), s.ID) {
-		t.Error("a live session is said to be over")
+	if err := m.Live(t.Context(), s.ID); err != nil {
+		t.Errorf("a live session: %v", err)
 	}
 	if _, err := w.node().Revoke(t.Context(), s.ID); err != nil {
 		t.Fatal(err)
 	}
-	if m.Live(t.Context(), s.ID) {
-		t.Error("a revoked session is said to live")
+	if err := m.Live(t.Context(), s.ID); !errors.Is(err, ErrInvalid) {
+		t.Errorf("a revoked session: %v", err)
+	}
+}
+
+// What was in memory is gone, mostly because of a notice, and the store cannot be asked
+// why. While notices flow nobody would look again at what passes now, so it must not;
+// while they do not, those with connections are looked at. A visitor who leaves is no
+// failure of the store.
+func TestRecords_LiveWithoutTheStore(t *testing.T) {
+	w := newWorld(t)
+	m := w.node()
+	s, _ := w.issue(m, "alice")
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	if err := m.Live(gone, s.ID); !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnavailable) {
+		t.Errorf("for a visitor who has left: %v", err)
+	}
+	w.down.Store(true)
+	if err := m.Live(t.Context(), s.ID); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("while notices flow: %v", err)
+	}
+	w.store.Tell("session", store.Notice{Kind: store.Lost})
+	if err := m.Live(t.Context(), s.ID); err != nil {
+		t.Errorf("while they do not: %v", err)
+	}
+}
+
+// The notices are lost while the store is asked: those with connections are looked at
+// from then on, so nothing need be held against the session.
+func TestRecords_LiveAtTheBeginOfAnOutage(t *testing.T) {
+	s := new(storetest.Memory)
+	s.Before = func(_ context.Context, method, _ string) error {
+		if method != "Get" {
+			return nil
+		}
+		s.Tell("session", store.Notice{Kind: store.Lost})
+		return store.ErrUnavailable
+	}
+	r := NewRecords(s, nil)
+	defer r.Close()
+	if err := r.Live(t.Context(), "a"); err != nil {
+		t.Errorf("Live = %v", err)
 	}
 }
 

@@ -31,14 +31,22 @@ type Tracked struct {
 	ids            [2]string
 	end            func()
 	expires        time.Time
+	asOf           time.Time // see Track
 	previous, next [2]*Tracked
 }
 
 // Release ends the tracking.
 func (c *Tracked) Release() { c.among.remove(c) }
 
-func (o *openConns) add(s *Session, end func()) *Tracked {
-	c := &Tracked{among: o, ids: [2]string{ofSession: s.ID, ofUser: s.UserID}, end: end, expires: s.ExpiresAt}
+// Judged takes note that the request was judged again, by a later state of the user.
+func (c *Tracked) Judged(asOf time.Time) {
+	c.among.mu.Lock()
+	defer c.among.mu.Unlock()
+	c.asOf = asOf
+}
+
+func (o *openConns) add(s *Session, asOf time.Time, end func()) *Tracked {
+	c := &Tracked{among: o, ids: [2]string{ofSession: s.ID, ofUser: s.UserID}, end: end, expires: s.ExpiresAt, asOf: asOf}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for list, id := range c.ids {
@@ -95,6 +103,19 @@ func (o *openConns) endList(list int, id string) {
 	defer o.mu.Unlock()
 	for c := o.first[list][id]; c != nil; c = c.next[list] {
 		c.end()
+	}
+}
+
+// endOutdated ends the connections of one user that were judged by another state of his,
+// once for each: what goes on all the same has looked at the user again.
+func (o *openConns) endOutdated(id string, asOf time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for c := o.first[ofUser][id]; c != nil; c = c.next[ofUser] {
+		if !c.asOf.Equal(asOf) {
+			c.asOf = asOf
+			c.end()
+		}
 	}
 }
 

@@ -314,20 +314,35 @@ func (r *Records) Online() []string { return r.open.users() }
 // opened, as when what the user may do has changed: who still may comes back.
 func (r *Records) EndConnections(userID string) { r.open.endUser(userID) }
 
+// EndOutdated closes those connections that Track was told to be of another state of
+// the user's than the one given.
+func (r *Records) EndOutdated(userID string, asOf time.Time) { r.open.endOutdated(userID, asOf) }
+
 // Track calls end when the session ends, by revocation or by time, until what it
 // returns is released. It is how a WebSocket that a session opened is closed with it.
-func (r *Records) Track(s *Session, end func()) *Tracked {
-	return r.open.add(s, end)
+// asOf says by which state of the user the request was let in, for EndOutdated; here it
+// is compared and nothing else.
+func (r *Records) Track(s *Session, asOf time.Time, end func()) *Tracked {
+	return r.open.add(s, asOf, end)
 }
 
-// Live says whether the session has not been revoked, as far as is known: asked
+// Live returns nil where the session has not been revoked, as far as is known: asked
 // after Track, no revocation can come in between unnoticed. While revocations are
 // not heard of at once, the store need not be asked twice for each request: open
-// connections are looked at anyway.
-func (r *Records) Live(ctx context.Context, id string) bool {
+// connections are looked at anyway. While they are, nobody looks, and what is not known
+// must not pass: the error is ErrInvalid where the session is no more, and any other
+// means that it cannot be known.
+func (r *Records) Live(ctx context.Context, id string) error {
 	if !r.set.Flowing() {
-		return true
+		return nil
 	}
 	_, found, err := r.set.Get(ctx, id, 0)
-	return found || err != nil
+	switch {
+	case err == nil && !found:
+		return ErrInvalid
+	case err != nil && r.set.Flowing():
+		return unavailable(err)
+	default: // or the notices were lost meanwhile, which has the session looked at
+		return nil
+	}
 }

@@ -122,7 +122,7 @@ func TestEndConnections(t *testing.T) {
 	for i, userID := range []string{"alice", "alice", "bob"} {
 		s, _ := w.issue(m, userID)
 		for n := range 2 {
-			defer m.Track(&s, func() { ended[fmt.Sprintf("%s%d%d", userID, i, n)]++ }).Release()
+			defer m.Track(&s, time.Time{}, func() { ended[fmt.Sprintf("%s%d%d", userID, i, n)]++ }).Release()
 		}
 	}
 	m.EndConnections("alice")
@@ -132,6 +132,37 @@ func TestEndConnections(t *testing.T) {
 	}
 	if got := w.list(m, "alice"); len(got) != 2 {
 		t.Errorf("the sessions are %v", got)
+	}
+}
+
+// A look at the user ends what was judged by another state of his, once for each: not
+// what was begun, or judged again, by this one, and nobody else's.
+func TestEndOutdated(t *testing.T) {
+	w := newWorld(t)
+	m := w.node()
+	before, after := time.Unix(1, 1), time.Unix(1, 2)
+	ended := map[string]int{}
+	track := func(userID, name string, asOf time.Time) *Tracked {
+		s, _ := w.issue(m, userID)
+		c := m.Track(&s, asOf, func() { ended[name]++ })
+		t.Cleanup(c.Release)
+		return c
+	}
+	track("alice", "before", before)
+	track("alice", "never changed", time.Time{})
+	track("alice", "after", after)
+	track("alice", "judged again", before).Judged(after)
+	track("bob", "bob's", before)
+	for range 3 {
+		m.EndOutdated("alice", after.UTC())
+		m.EndOutdated("nobody", after)
+	}
+	if diff := cmp.Diff(map[string]int{"before": 1, "never changed": 1}, ended); diff != "" {
+		t.Errorf("ended (-want +got):\n%s", diff)
+	}
+	m.EndOutdated("alice", before) // as after a failover that has lost the change
+	if diff := cmp.Diff(map[string]int{"before": 2, "never changed": 2, "after": 1, "judged again": 1}, ended); diff != "" {
+		t.Errorf("ended (-want +got):\n%s", diff)
 	}
 }
 
@@ -178,7 +209,7 @@ func BenchmarkEndConnections(b *testing.B) {
 		b.Run(fmt.Sprint(others), func(b *testing.B) {
 			var o openConns
 			for i := range others {
-				o.add(&Session{ID: fmt.Sprint("s", i), UserID: fmt.Sprint("u", i)}, func() {})
+				o.add(&Session{ID: fmt.Sprint("s", i), UserID: fmt.Sprint("u", i)}, time.Time{}, func() {})
 			}
 			for b.Loop() {
 				o.endUser("u7")
@@ -192,8 +223,8 @@ func TestTrack_Allocations(t *testing.T) {
 	var o openConns
 	s := &Session{ID: "s", UserID: "u"}
 	end := func() {}
-	o.add(s, end).Release() // the lists come to be
-	if n := testing.AllocsPerRun(1000, func() { o.add(s, end).Release() }); n > 1 {
+	o.add(s, time.Time{}, end).Release() // the lists come to be
+	if n := testing.AllocsPerRun(1000, func() { o.add(s, time.Time{}, end).Release() }); n > 1 {
 		t.Errorf("%v allocations, want 1", n)
 	}
 }

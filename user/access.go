@@ -6,6 +6,7 @@ package user
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,8 +18,6 @@ import (
 const (
 	// accessTopic carries the ids of users who may do less, or more, than before.
 	accessTopic = "user-access"
-	// clockSkew is how much the clocks of two nodes may differ.
-	clockSkew = time.Minute
 	// lookInterval is how often those online are looked at while notices are lost,
 	// and lookTimeout and looksAtOnce bound one look.
 	lookInterval = 300 * time.Millisecond
@@ -30,120 +29,175 @@ func accessChanged(id string) store.Announcement {
 	return store.Announcement{Topic: accessTopic, Payload: id}
 }
 
-// access tells somebody whose access has changed.
-type access struct {
-	records *Records
-	tell    func(id string)
-	online  func() []string
-
-	mu       sync.Mutex
-	restored chan struct{} // closed when the present gap ends; nil while notices flow
-
-	// ctx ends with the Records; gaps are the goroutines under way.
-	ctx  context.Context //nolint:containedctx // of goroutines that outlive the notice
-	stop context.CancelFunc
-	gaps sync.WaitGroup
+// Connections are what users have open on this node. Its methods must return quickly.
+type Connections interface {
+	// Online returns the users who have something open.
+	Online() []string
+	// EndConnections ends all that the user has open.
+	EndConnections(userID string)
+	// EndOutdated ends what the user was let into when his AccessAt was another.
+	EndOutdated(userID string, accessAt time.Time)
 }
 
-// OnAccess calls tell with the id of each user whose status, roles or addresses have
-// changed, or who was deleted, on any node. In a gap of the notices, and after it, it is
-// called for those of online whose notice may have been lost; perhaps for some more.
-// Both must return quickly. It is to be called before the first change.
-func (r *Records) OnAccess(tell func(id string), online func() []string) {
-	a := &access{records: r, tell: tell, online: online}
+// access ends the connections of somebody whose access has changed.
+type access struct {
+	records *Records
+	open    Connections
+
+	mu      sync.Mutex
+	lost    bool // notices are
+	gaps    int  // how many there have been
+	looking bool // the goroutine is under way
+
+	turned chan struct{} // has a value when lost has changed
+	// ctx ends with the Records; looks is the goroutine.
+	ctx   context.Context //nolint:containedctx // of a goroutine that outlives the notice
+	stop  context.CancelFunc
+	looks sync.WaitGroup
+}
+
+// OnAccess ends what a user has open when his status, roles or addresses have changed, or
+// he was deleted, on any node. In a gap of the notices, and after it, those online are
+// looked at. It is to be called once, before the first change.
+func (r *Records) OnAccess(open Connections) {
+	a := &access{records: r, open: open, turned: make(chan struct{}, 1)}
 	a.ctx, a.stop = context.WithCancel(context.Background())
 	cancel := r.store.Subscribe(accessTopic, a.notice)
 	r.cancels = append(r.cancels, func() {
 		cancel()
 		a.stop()
-		a.gaps.Wait()
+		a.looks.Wait()
 	})
 }
 
 func (a *access) notice(n store.Notice) {
 	switch n.Kind {
 	case store.Message:
-		// Who is told may look the user up, or somebody who comes back at once: what
-		// was known of him must be gone by then.
+		// Whose connection ends may come back at once: what was known of him must be
+		// gone by then.
 		a.records.set.Forget(n.Payload)
-		a.tell(n.Payload)
-	case store.Lost:
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		if a.restored == nil {
-			restored, since := make(chan struct{}), a.records.now().Add(-clockSkew)
-			a.restored = restored
-			a.gaps.Go(func() { a.sitOut(since, restored) })
-		}
-	case store.Restored:
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		if a.restored != nil {
-			close(a.restored)
-			a.restored = nil
-		}
+		a.open.EndConnections(n.Payload)
+	case store.Lost, store.Restored:
+		a.turn(n.Kind == store.Lost)
 	}
 }
 
-// sitOut looks for changes that nobody tells of, until a look after the gap was whole.
-func (a *access) sitOut(since time.Time, restored <-chan struct{}) {
-	g := gap{access: a, since: since, told: make(map[string]time.Time)}
+// turn begins or ends a gap.
+func (a *access) turn(lost bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.lost == lost {
+		return
+	}
+	if a.lost = lost; lost {
+		a.gaps++
+	}
+	if lost && !a.looking {
+		a.looking = true
+		a.looks.Go(a.lookOut)
+		return
+	}
+	select {
+	case a.turned <- struct{}{}:
+	default: // it knows
+	}
+}
+
+// lookOut looks for changes that nobody tells of, until everybody was looked at after
+// the last gap.
+func (a *access) lookOut() {
 	tick := time.NewTicker(lookInterval)
 	defer tick.Stop()
-	for over, whole := false, false; !over || !whole; {
+	for r := (round{access: a}); ; {
+		r.look()
+		if r.last() {
+			return
+		}
 		select {
 		case <-a.ctx.Done():
 			return
-		case <-restored:
-			over, restored = true, nil
+		case <-a.turned:
 		case <-tick.C:
 		}
-		whole = g.look()
 	}
 }
 
-// gap is a time without notices.
-type gap struct {
+// round is a look at everybody online; where they are many it takes several ticks.
+type round struct {
 	*access
-	since time.Time
-
-	mu sync.Mutex
-	// told is the change of which somebody was told last, by the user's id: he may
-	// have come back since then.
-	told map[string]time.Time
+	// gap is the one after which it began, 0 for in the middle of one.
+	gap    int
+	todo   []string        // are still to be looked at
+	failed map[string]bool // could not be
 }
 
-// look tells of everybody online whose access has changed, and says whether all could
-// be looked at. While the store cannot be asked nothing is known against them.
-func (g *gap) look() (whole bool) {
-	ctx, cancel := context.WithTimeout(g.ctx, lookTimeout)
+// begin begins the next round. After the last gap only those are left who could not be
+// looked at since then: one record that cannot be read shall not have all others read
+// for ever.
+func (r *round) begin() {
+	r.mu.Lock()
+	gap, flowing := r.gaps, !r.lost
+	r.mu.Unlock()
+	// Who comes to be online from here on is looked at by Renew, if notices flow for it.
+	flowing = flowing && r.records.set.Flowing()
+	online := r.open.Online()
+	switch {
+	case !flowing:
+		gap = 0
+	case r.gap == gap:
+		online = slices.DeleteFunc(online, func(id string) bool { return !r.failed[id] })
+	}
+	r.gap, r.todo, r.failed = gap, online, make(map[string]bool)
+}
+
+// last says whether nobody is left to be looked at and no gap has begun since, which
+// ends the goroutine.
+func (r *round) last() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.gap != r.gaps || len(r.todo)+len(r.failed) > 0 {
+		return false
+	}
+	r.looking = false
+	return true
+}
+
+// look looks at as many as the time allows.
+func (r *round) look() {
+	if len(r.todo) == 0 {
+		r.begin()
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, lookTimeout)
 	defer cancel()
+	var mu sync.Mutex
 	var group errgroup.Group
 	group.SetLimit(looksAtOnce)
-	for _, id := range g.online() {
+	for len(r.todo) > 0 && ctx.Err() == nil {
+		id := r.todo[0]
+		r.todo = r.todo[1:]
 		group.Go(func() error {
-			u, err := g.records.Find(ctx, id)
-			switch {
-			case errors.Is(err, ErrNotFound):
-				g.tell(id)
-			case err != nil:
-				return err
-			case u.AccessAt.After(g.since) && g.isNews(id, u.AccessAt):
-				g.tell(id)
+			if r.lookAt(ctx, id) != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				r.failed[id] = true
 			}
 			return nil
 		})
 	}
-	return group.Wait() == nil
+	_ = group.Wait() // none returns an error
 }
 
-// isNews says whether nobody was told yet of a change that was made then.
-func (g *gap) isNews(id string, at time.Time) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.told[id].Equal(at) {
-		return false
+// lookAt ends what a user has open who may do something else than when it began. While
+// the store cannot be asked nothing is known against him.
+func (a *access) lookAt(ctx context.Context, id string) error {
+	u, err := a.records.Find(ctx, id)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		a.open.EndConnections(id)
+	case err != nil:
+		return err
+	default:
+		a.open.EndOutdated(id, u.AccessAt)
 	}
-	g.told[id] = at
-	return true
+	return nil
 }

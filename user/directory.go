@@ -98,18 +98,22 @@ func (d *Directory) Waits(u *User) bool {
 
 // Renew returns a member as he is known to be now: asked after something was begun in
 // his name, no change of what he may do can have come in between unnoticed. While
-// notices do not flow it returns what it was given. The error is ErrNotFound where
-// there is no such user any more.
+// notices do not flow it returns what it was given: whoever is online is looked at. While
+// they do nobody looks, and there is no grace for what was known before. The error is
+// ErrNotFound where there is no such user any more; any other means that it cannot be
+// known.
 func (d *Directory) Renew(ctx context.Context, m *Member) (*Member, error) {
 	if !d.set.Flowing() {
 		return m, nil
 	}
-	switch u, found, err := d.set.Get(ctx, m.ID, d.grace); {
+	switch u, found, err := d.set.Get(ctx, m.ID, 0); {
 	case err == nil && !found:
 		return nil, ErrNotFound
 	case err == nil && u != m.User:
 		return d.Member(u), nil
-	default: // nothing new is known
+	case err != nil && d.set.Flowing():
+		return nil, err
+	default: // nothing new, or the notices were lost meanwhile
 		return m, nil
 	}
 }

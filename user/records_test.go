@@ -223,16 +223,16 @@ func TestOnAccess(t *testing.T) {
 		{"delete", func() error { _, err := r.Delete(t.Context(), carol.ID); return err }, []string{carol.ID, carol.ID}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var told []string
+			var here openHere
 			other := NewRecords(w.store, nil)
 			defer other.Close()
-			other.OnAccess(func(id string) { told = append(told, id) }, func() []string { return nil })
+			other.OnAccess(&here)
 			w.store.Tell(accessTopic, store.Notice{Kind: store.Lost}) // says nothing of anybody
 			if err := tt.do(); err != nil {
 				t.Fatal(err)
 			}
-			if !slices.Equal(told, tt.want) {
-				t.Errorf("told of %v, want %v", told, tt.want)
+			if !slices.Equal(here.ended, tt.want) {
+				t.Errorf("ended are those of %v, want %v", here.ended, tt.want)
 			}
 		})
 	}
