@@ -79,7 +79,7 @@ func (p *Portal) pass(patient context.Context, w http.ResponseWriter, r *http.Re
 		}
 	}
 	p.setHeaders(r.Header, now)
-	return next(w, p.mark(ctx, r, creds), now)
+	return next(w, p.mark(ctx, r, creds), now) //nolint:contextcheck // patient is for the store, and inherits as well
 }
 
 // renew looks again at who was let in, now that his request is tracked: what changes
