@@ -74,23 +74,28 @@ func actionOf(c user.Change) audit.Action {
 // The sessions go before the user does, so that a delete which has failed may be made
 // again; no other begins meanwhile.
 func (s *Service) Delete(ctx context.Context, by audit.Actor, id string) (*user.User, error) {
-	return s.delete(ctx, by, id, nil)
+	anybody := func(*user.User) bool { return true }
+	return s.delete(ctx, by, id, anybody, anybody)
 }
 
 // Leave is Delete by a person's own wish. Who is disabled is not deleted, for he could
-// come back as a stranger; the error wraps user.ErrChanged then.
+// come back as a stranger, nor who is changed by an operator on the way out; the error
+// wraps user.ErrChanged then.
 func (s *Service) Leave(ctx context.Context, by audit.Actor, id string) (*user.User, error) {
-	return s.delete(ctx, by, id, func(u *user.User) bool { return u.Status != user.Disabled || u.Leaving })
+	leaving := func(u *user.User) bool { return u.Leaving }
+	return s.delete(ctx, by, id, func(u *user.User) bool { return u.Status != user.Disabled || u.Leaving }, leaving)
 }
 
-func (s *Service) delete(ctx context.Context, by audit.Actor, id string, allowed func(*user.User) bool) (*user.User, error) {
+// delete asks, before it begins, whether the user is allowed to be deleted, and after
+// it has ended his sessions whether he is still expected to be.
+func (s *Service) delete(ctx context.Context, by audit.Actor, id string, allowed, expected func(*user.User) bool) (*user.User, error) {
 	disabled := user.Disabled
 	_, u, err := s.Users.Change(ctx, id, user.Change{Status: &disabled, Leaving: true, If: allowed})
 	if err == nil {
 		_, err = s.Sessions.RevokeUser(ctx, id)
 	}
 	if err == nil {
-		u, err = s.Users.Delete(ctx, id)
+		u, err = s.Users.DeleteIf(ctx, id, expected)
 	}
 	if err != nil {
 		s.failed(ctx, by, audit.DeleteUser, id, err)

@@ -37,13 +37,14 @@ func (r *Records) Bind(ctx context.Context, id string, ch Channel, address strin
 }
 
 func (r *Records) bindOnce(ctx context.Context, id string, ch Channel, address string) (owner string, err error) {
-	owner, err = r.claimAddress(ctx, id, ch, address)
+	holder, err := r.claimAddress(ctx, id, ch, address)
 	if err != nil {
 		return "", fmt.Errorf("binding the address: %w", err)
 	}
-	if owner != id {
-		if err := r.join(ctx, id, owner); err != nil {
-			return "", err
+	owner = id
+	if holder != id {
+		if owner, err = r.absorb(ctx, id, holder, Identity{}); err != nil || owner != holder {
+			return owner, err
 		}
 	}
 	err = r.setAddress(ctx, owner, ch, address)
@@ -57,8 +58,8 @@ func (r *Records) bindOnce(ctx context.Context, id string, ch Channel, address s
 // pointer to a user who is no more is taken over, and one to a user whose record does
 // not name the address: a bind of his ended half-way, and perhaps long ago.
 func (r *Records) claimAddress(ctx context.Context, id string, ch Channel, address string) (owner string, err error) {
-	if _, err := r.Find(ctx, id); err != nil {
-		return "", err
+	if _, found, err := r.settled(ctx, id); err != nil || !found {
+		return "", cmp.Or(err, ErrNotFound)
 	}
 	key := addressKey(ch, address)
 	for stale := ""; ; {
@@ -72,25 +73,12 @@ func (r *Records) claimAddress(ctx context.Context, id string, ch Channel, addre
 		if err != nil || owner == id {
 			return owner, err
 		}
-		holder, found, err := r.set.Reload(ctx, owner)
+		holder, found, err := r.settled(ctx, owner)
 		if err != nil || found && holder.Address(ch) == address {
 			return owner, err
 		}
 		stale = owner
 	}
-}
-
-// join makes one user of two.
-func (r *Records) join(ctx context.Context, from, into string) error {
-	old, err := r.Find(ctx, from)
-	if err != nil {
-		return err
-	}
-	kept, err := r.absorb(ctx, into, old, Identity{})
-	if err == nil && !kept {
-		err = ErrNotFound
-	}
-	return err
 }
 
 // setAddress writes the address into the record, and frees the one before it. Who
@@ -118,7 +106,7 @@ func (r *Records) setAddress(ctx context.Context, id string, ch Channel, address
 func (r *Records) exchange(ctx context.Context, id string, change func(*User) (write bool), announce ...store.Announcement) (*User, error) {
 	for freed := []string(nil); ; {
 		var lost []string
-		u, err := r.set.Update(ctx, id, 0, func(u *User) (bool, error) {
+		u, err := r.amend(ctx, id, func(u *User) (bool, error) {
 			before := u.addressKeys()
 			write := change(u)
 			lost = slices.DeleteFunc(before, func(key string) bool {
@@ -138,35 +126,63 @@ func (r *Records) exchange(ctx context.Context, id string, change func(*User) (w
 	}
 }
 
-// absorb gives the user named into all that old has, except the pointer from the
-// identity by, and deletes old. It reports false, and does nothing, where there is
-// no such user. Who is disabled as either is disabled as both; else who is
-// approved as either is approved. What ends half-way is done again by the next Bind or
-// sign-in of the same kind; at worst it leaves old without a pointer to him, who can
-// be deleted.
-func (r *Records) absorb(ctx context.Context, into string, old *User, by Identity) (bool, error) {
-	old, err := r.withOwnAddresses(ctx, old, into)
+// absorb gives the user named into all that another has, except the pointer from the
+// identity by, and deletes that other. It returns whose it all is then: that is still
+// the other where there is no user named into any more. The error is ErrNotFound where
+// there is no other. Who is disabled as either is disabled as both; else who is
+// approved as either is approved. What ends half-way is completed by whoever next
+// wants to change the other: he is retired first, so that nothing done to him is lost.
+func (r *Records) absorb(ctx context.Context, from, into string, by Identity) (owner string, err error) {
+	old, err := r.retire(ctx, from, into)
 	if err != nil {
-		return false, err
+		return "", err
 	}
-	kept, err := r.set.Update(ctx, into, 0, func(u *User) (bool, error) {
-		u.absorb(old)
-		u.AccessAt = r.now().UTC()
-		return true, nil
-	}, accessChanged(into))
-	if err != nil || kept == nil {
-		return false, err
+	if old.Into != into { // something else was begun with him before
+		if err := r.conclude(ctx, old); err != nil {
+			return "", err
+		}
+		return r.absorb(ctx, from, into, by)
+	}
+	old, err = r.withOwnAddresses(ctx, old, into)
+	if err != nil {
+		return "", err
+	}
+	heir, err := r.takeOver(ctx, into, old)
+	if err != nil {
+		return "", err
+	}
+	if heir == nil {
+		return from, r.reinstate(ctx, old)
 	}
 	for _, key := range old.keys() {
 		if key == identityKey(by) {
 			continue // merge does
 		}
-		if err := r.movePointer(ctx, key, old.ID, kept); err != nil {
-			return false, err
+		if err := r.movePointer(ctx, key, from, heir); err != nil {
+			return "", err
 		}
 	}
-	_, err = r.set.Delete(ctx, old.ID, accessChanged(old.ID))
-	return true, err
+	return into, r.bury(ctx, from, into)
+}
+
+// takeOver writes what a retired user has into the record of his heir, and returns it,
+// nil where there is no such user any more. It is done once, however many try: what an
+// operator has changed of the heir since then stays.
+func (r *Records) takeOver(ctx context.Context, into string, old *User) (heir *User, err error) {
+	retired := false
+	heir, err = r.set.Update(ctx, into, 0, func(u *User) (bool, error) {
+		done := u.Absorbed[old.ID].Equal(old.AccessAt)
+		if retired = !done && u.Into != ""; done || retired {
+			return false, nil
+		}
+		u.absorb(old)
+		u.AccessAt = r.now().UTC()
+		return true, nil
+	}, accessChanged(into))
+	if err != nil || retired {
+		return nil, err
+	}
+	return heir, nil
 }
 
 // movePointer makes a pointer lead to the user who has absorbed another. That of an
@@ -175,16 +191,7 @@ func (r *Records) movePointer(ctx context.Context, key, from string, to *User) e
 	if !slices.Contains(to.keys(), key) {
 		return r.dropPointer(ctx, key, from)
 	}
-	err := r.store.Update(ctx, key, func(raw []byte, found bool) ([]byte, time.Duration, error) {
-		if !found || string(raw) != from { // moved before, or never his
-			return nil, 0, nil
-		}
-		return []byte(to.ID), 0, nil
-	})
-	if err != nil {
-		return fmt.Errorf("moving an identity: %w", err)
-	}
-	return nil
+	return r.redirect(ctx, key, from, to.ID)
 }
 
 // withOwnAddresses returns a user without the addresses that are another's: a number
@@ -229,4 +236,8 @@ func (u *User) absorb(old *User) {
 	if old.Status == Disabled || old.Status == Active && u.Status == Pending {
 		u.Status = old.Status
 	}
+	if u.Absorbed == nil {
+		u.Absorbed = make(map[string]time.Time)
+	}
+	u.Absorbed[old.ID] = old.AccessAt
 }

@@ -152,7 +152,7 @@ func TestBind_DeletedMeanwhile(t *testing.T) {
 	if _, err := r.Bind(t.Context(), u.ID, ByEmail, newMail); !errors.Is(err, ErrNotFound) {
 		t.Errorf("Bind = %v", err)
 	}
-	if keys := w.store.Keys(); len(keys) != 0 {
+	if keys := w.keys(); len(keys) != 0 {
 		t.Errorf("%v is left", keys)
 	}
 }

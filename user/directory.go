@@ -4,7 +4,9 @@
 package user
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -73,7 +75,7 @@ func (d *Directory) Get(ctx context.Context, id string) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !found {
+	if !found || u.Into != "" {
 		return nil, ErrNotFound
 	}
 	return d.Member(u), nil
@@ -151,15 +153,10 @@ func (d *Directory) SignIn(ctx context.Context, id Identity) (m *Member, news Ne
 	if binds {
 		id.Phone = "" // until it is known whose it is
 	}
-	owner, err := d.owner(ctx, id, &news)
-	if err != nil {
-		return nil, news, fmt.Errorf("finding the user: %w", err)
-	}
-	u, err := d.enter(ctx, owner, id)
+	u, err := d.admit(ctx, id, &news)
 	if err != nil {
 		return nil, news, err
 	}
-	news.Fresh = owner == ""
 	// WeChat has verified the number: no code need be sent to it. Somebody who is
 	// disabled proves nothing: whose number it was would be disabled with him.
 	if binds && u.Status != Disabled {
@@ -196,6 +193,19 @@ func (d *Directory) bound(ctx context.Context, u *User, number string, news *New
 	return d.Find(ctx, owner)
 }
 
+// admit returns the user whose identity it is, who is registered where he is new.
+func (d *Directory) admit(ctx context.Context, id Identity, news *News) (*User, error) {
+	owner, err := d.owner(ctx, id, news)
+	if err != nil {
+		return nil, fmt.Errorf("finding the user: %w", err)
+	}
+	u, err := d.enter(ctx, owner, id, news)
+	if err == nil && owner == "" {
+		news.Fresh = true
+	}
+	return u, err
+}
+
 // owner returns the id of the user who owns the identity, empty where none does.
 // An identity whose unionid is another user's joins that user.
 func (d *Directory) owner(ctx context.Context, id Identity, news *News) (string, error) {
@@ -213,7 +223,7 @@ func (d *Directory) owner(ctx context.Context, id Identity, news *News) (string,
 		return byUnion, nil
 	default:
 		owner, err := d.merge(ctx, byIdentity, byUnion, id)
-		if err == nil && owner == byUnion {
+		if err == nil && owner != byIdentity {
 			news.Merged = append(news.Merged, byIdentity)
 		}
 		return owner, err
@@ -221,13 +231,13 @@ func (d *Directory) owner(ctx context.Context, id Identity, news *News) (string,
 }
 
 // enter records the sign-in with the owner, or registers a new user.
-func (d *Directory) enter(ctx context.Context, owner string, id Identity) (*User, error) {
+func (d *Directory) enter(ctx context.Context, owner string, id Identity, news *News) (*User, error) {
 	if owner == "" {
 		fresh, err := d.register(id)
 		if err != nil {
 			return nil, err
 		}
-		return d.claim(ctx, fresh, id)
+		return d.claim(ctx, fresh, id, news)
 	}
 	if err := d.link(ctx, id, owner); err != nil {
 		return nil, err
@@ -247,10 +257,30 @@ func (d *Directory) enter(ctx context.Context, owner string, id Identity) (*User
 		return nil, fmt.Errorf("recording the sign-in: %w", err)
 	}
 	if u == nil {
-		// The process that was registering this person ended half-way.
-		return d.finish(ctx, owner, id)
+		return d.recover(ctx, owner, id, news)
 	}
 	return u, nil
+}
+
+// recover goes on where an identity leads to a user whom there is not.
+func (d *Directory) recover(ctx context.Context, owner string, id Identity, news *News) (*User, error) {
+	heir, gone, err := d.heir(ctx, owner)
+	switch {
+	case err != nil:
+		return nil, err
+	case gone:
+		return d.follow(ctx, owner, heir, id, news)
+	default: // the process that was registering this person ended half-way
+		return d.finish(ctx, owner, id, news)
+	}
+}
+
+// follow signs in somebody who was on his way to a user who is gone.
+func (d *Directory) follow(ctx context.Context, gone, heir string, id Identity, news *News) (*User, error) {
+	if err := d.forward(ctx, keysOf(id), gone, heir); err != nil {
+		return nil, err
+	}
+	return d.admit(ctx, id, news)
 }
 
 // foresee returns what to announce when a user learns an identity: with another number
@@ -267,7 +297,7 @@ func (d *Directory) foresee(ctx context.Context, owner string, id Identity) ([]s
 }
 
 // finish writes the record of a user whose identity is claimed already.
-func (d *Directory) finish(ctx context.Context, owner string, id Identity) (*User, error) {
+func (d *Directory) finish(ctx context.Context, owner string, id Identity, news *News) (*User, error) {
 	u, err := d.register(id)
 	if err != nil {
 		return nil, err
@@ -281,9 +311,17 @@ func (d *Directory) finish(ctx context.Context, owner string, id Identity) (*Use
 		return nil, err
 	}
 	if !created { // somebody else has finished it, perhaps by another identity
-		return d.enter(ctx, owner, id)
+		return d.enter(ctx, owner, id, news)
 	}
-	return u, nil
+	// Others may have registered him, and merged or deleted him, since it was looked.
+	heir, gone, err := d.heir(ctx, owner)
+	if err != nil || !gone {
+		return u, err
+	}
+	if _, err := d.set.Delete(ctx, owner, accessChanged(owner)); err != nil {
+		return nil, err
+	}
+	return d.follow(ctx, owner, heir, id, news)
 }
 
 // register makes the record of a person whom nobody knows yet.
@@ -305,7 +343,7 @@ func (d *Directory) register(id Identity) (*User, error) {
 // claim writes a new user. The pointer from the identity comes first: of two
 // sign-ins at the same time one wins it, and a crash in between leaves a
 // pointer which the next sign-in completes, never a user without one.
-func (d *Directory) claim(ctx context.Context, u *User, id Identity) (*User, error) {
+func (d *Directory) claim(ctx context.Context, u *User, id Identity, news *News) (*User, error) {
 	won, err := d.store.Create(ctx, identityKey(id), []byte(u.ID), 0)
 	if err != nil {
 		return nil, fmt.Errorf("claiming the identity: %w", err)
@@ -316,7 +354,7 @@ func (d *Directory) claim(ctx context.Context, u *User, id Identity) (*User, err
 			return nil, err
 		}
 	}
-	return d.finish(ctx, owner, id)
+	return d.finish(ctx, owner, id, news)
 }
 
 // link makes the pointers from an identity to its user. Like claim, it comes
@@ -336,21 +374,31 @@ func (d *Directory) link(ctx context.Context, id Identity, owner string) error {
 // from id is moved last, so that a merge which ended half-way is done again by
 // the next sign-in.
 func (d *Directory) merge(ctx context.Context, from, into string, id Identity) (owner string, err error) {
-	old, found, err := d.set.Reload(ctx, from)
+	if _, found, err := d.settled(ctx, into); err != nil {
+		return "", err
+	} else if !found {
+		return d.mergeWithHeir(ctx, from, into, id)
+	}
+	owner, err = d.absorb(ctx, from, into, id)
+	if errors.Is(err, ErrNotFound) { // all but the pointer was moved before
+		owner, err = into, nil
+	}
+	if err != nil || owner == from {
+		return owner, err
+	}
+	return into, d.redirect(ctx, identityKey(id), from, into)
+}
+
+// mergeWithHeir is merge where the unionid leads to a user whom there is not: to one
+// who is gone, or a registration that ended half-way.
+func (d *Directory) mergeWithHeir(ctx context.Context, from, gone string, id Identity) (owner string, err error) {
+	heir, _, err := d.heir(ctx, gone)
 	if err != nil {
 		return "", err
 	}
-	if found {
-		kept, err := d.absorb(ctx, into, old, id)
-		if err != nil {
-			return "", err
-		}
-		if !kept { // a registration that ended half-way: nothing to merge into
-			return from, d.store.Set(ctx, unionPrefix+id.UnionID, []byte(from), 0)
-		}
+	heir = cmp.Or(heir, from)
+	if err := d.redirect(ctx, unionPrefix+id.UnionID, gone, heir); err != nil || heir == from {
+		return from, err
 	}
-	if err := d.store.Set(ctx, identityKey(id), []byte(into), 0); err != nil {
-		return "", fmt.Errorf("moving an identity: %w", err)
-	}
-	return into, nil
+	return d.merge(ctx, from, heir, id)
 }

@@ -144,6 +144,11 @@ func (w *world) wantWhole() {
 	}
 }
 
+// keys are those of the store, but for the notes of users who are gone.
+func (w *world) keys() []string {
+	return slices.DeleteFunc(w.store.Keys(), func(key string) bool { return strings.HasPrefix(key, gonePrefix) })
+}
+
 // pointers returns the keys that lead to users.
 func (w *world) pointers() []string {
 	return slices.DeleteFunc(w.store.Keys(), func(key string) bool {

@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -170,11 +171,18 @@ func (r *Records) match(ctx context.Context, e Entry) (id string, known bool, er
 	if id == "" {
 		return newID(), false, nil
 	}
-	_, err = r.Find(ctx, id)
-	if errors.Is(err, ErrNotFound) {
-		return id, false, nil
+	_, known, err = r.settled(ctx, id)
+	if err != nil || known || id == e.ID {
+		return id, known, err
 	}
-	return id, err == nil, err
+	heir, gone, err := r.heir(ctx, id)
+	if err != nil || !gone {
+		return id, false, err
+	}
+	if err := r.forward(ctx, e.keys(), id, heir); err != nil {
+		return "", false, err
+	}
+	return r.match(ctx, e)
 }
 
 // keys are those of the pointers that the entry makes.
@@ -273,7 +281,7 @@ func (r *Records) update(ctx context.Context, id string, e Entry, dryRun bool) (
 
 func clone(u *User) *User {
 	c := *u
-	c.Roles, c.Identities = slices.Clone(u.Roles), slices.Clone(u.Identities)
+	c.Roles, c.Identities, c.Absorbed = slices.Clone(u.Roles), slices.Clone(u.Identities), maps.Clone(u.Absorbed)
 	return &c
 }
 

@@ -67,8 +67,8 @@ func (r *Records) Close() {
 // Find returns a user as the store has it now, or ErrNotFound.
 func (r *Records) Find(ctx context.Context, id string) (*User, error) {
 	u, found, err := r.set.Reload(ctx, id)
-	if err == nil && !found {
-		err = ErrNotFound
+	if err == nil && (!found || u.Into != "") {
+		return nil, ErrNotFound
 	}
 	return u, err
 }
@@ -115,7 +115,7 @@ const maxRoles = 32
 // and as he is. The error is ErrNotFound where there is none, and wraps ErrChanged
 // where c.If does not hold.
 func (r *Records) Change(ctx context.Context, id string, c Change) (before, after *User, err error) {
-	after, err = r.set.Update(ctx, id, 0, func(u *User) (bool, error) {
+	after, err = r.amend(ctx, id, func(u *User) (bool, error) {
 		if c.If != nil && !c.If(u) {
 			return false, ErrChanged
 		}
@@ -139,7 +139,7 @@ func (r *Records) Change(ctx context.Context, id string, c Change) (before, afte
 
 // Rename sets the display name, which no nickname of WeChat's replaces from then on.
 func (r *Records) Rename(ctx context.Context, id, name string) error {
-	u, err := r.set.Update(ctx, id, 0, func(u *User) (bool, error) {
+	u, err := r.amend(ctx, id, func(u *User) (bool, error) {
 		u.Name, u.NameChosen = name, true
 		return true, nil
 	})
@@ -150,21 +150,30 @@ func (r *Records) Rename(ctx context.Context, id, name string) error {
 }
 
 // Delete removes a user with all that leads to him, and returns what there was. A
-// person who signs in after that is a new one. Access ends first: a delete that
-// ended half-way leaves a disabled user, to be deleted again.
+// person who signs in after that is a new one. Access ends first: where a delete ends
+// half-way there is no such user any more, and whoever deletes him again completes it.
 func (r *Records) Delete(ctx context.Context, id string) (*User, error) {
-	disabled := Disabled
-	_, u, err := r.Change(ctx, id, Change{Status: &disabled, Leaving: true})
-	if err != nil {
-		return nil, err
-	}
-	for _, key := range u.keys() {
-		if err := r.dropPointer(ctx, key, id); err != nil {
-			return nil, err
+	return r.DeleteIf(ctx, id, func(*User) bool { return true })
+}
+
+// DeleteIf is Delete of a user who is still as expected, which is asked in the step
+// that ends his access; else the error wraps ErrChanged.
+func (r *Records) DeleteIf(ctx context.Context, id string, expected func(*User) bool) (*User, error) {
+	u, err := r.amend(ctx, id, func(u *User) (bool, error) {
+		if !expected(u) {
+			return false, ErrChanged
 		}
+		u.Status, u.Leaving, u.Into, u.AccessAt = Disabled, true, nobody, r.now().UTC()
+		return true, nil
+	}, accessChanged(id))
+	switch {
+	case err != nil:
+		return nil, err
+	case u == nil:
+		return nil, ErrNotFound
+	default:
+		return u, r.erase(ctx, u)
 	}
-	_, err = r.set.Delete(ctx, id, accessChanged(id))
-	return u, err
 }
 
 func (r *Records) pointer(ctx context.Context, key string) (string, error) {

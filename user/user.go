@@ -27,6 +27,11 @@ type User struct {
 	LastSeenAt time.Time  `json:"last_seen_at"`
 	// Leaving says that the user is being deleted, and disabled for no other reason.
 	Leaving bool `json:"leaving,omitempty"`
+	// Into is who absorbs the user, or nobody where he is being deleted. Such a record
+	// is no user's any more, and does not change before it goes.
+	Into string `json:"into,omitempty"`
+	// Absorbed are the users who turned out to be this one: when each was retired.
+	Absorbed map[string]time.Time `json:"absorbed,omitempty"`
 	// AccessAt is when status, roles or addresses were changed last.
 	AccessAt time.Time `json:"access_at,omitzero"`
 }
