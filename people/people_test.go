@@ -276,3 +276,41 @@ func TestService_StoreFailsAtEveryStep(t *testing.T) {
 		})
 	}
 }
+
+// A person leaves, and an operator disables him meanwhile. Where the operator is told
+// that it is done, it is: a deleted person could come back as a stranger.
+func TestService_DisabledWhileLeaving(t *testing.T) {
+	kept := 0
+	for n, reached := 1, true; reached; n++ {
+		w := newWorld(t)
+		w.enter("mallory", 1)
+		other := &Service{Users: user.NewRecords(w.store, nil), Sessions: w.Sessions, Audit: w.note}
+		t.Cleanup(other.Users.Close)
+		var told error
+		count := 0
+		w.store.Before = func(context.Context, string, string) error {
+			if count++; count == n {
+				_, told = other.Change(t.Context(), operator, "mallory", user.Change{Status: new(user.Disabled)})
+			}
+			return nil
+		}
+		_, err := w.Leave(t.Context(), audit.Actor{Kind: audit.Gateway}, "mallory")
+		reached = count >= n
+		w.store.Before = nil
+		u, findErr := w.Users.Find(t.Context(), "mallory")
+		switch {
+		case !reached:
+		case told == nil:
+			kept++
+			if findErr != nil || u.Status != user.Disabled || !errors.Is(err, user.ErrChanged) {
+				t.Errorf("operation %d: disabled, and then %+v, %v; Leave = %v", n, u, findErr, err)
+			}
+		case !errors.Is(told, user.ErrNotFound) || !errors.Is(findErr, user.ErrNotFound):
+			t.Errorf("operation %d: the operator is told %v of %+v, %v", n, told, u, findErr)
+		}
+		w.wantSessions("mallory", 0)
+	}
+	if kept == 0 {
+		t.Error("the operator was never in time")
+	}
+}
