@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/caddy-wechat/caddy-wechat/store"
@@ -119,14 +120,25 @@ func (r *Records) bury(ctx context.Context, id, heir string) error {
 	return err
 }
 
-// heir says whether a user whom there is not was one lately, and who took his place,
-// empty where nobody did.
+// heir says whether a user whom there is not was one lately, and who took his place in
+// the end, empty where nobody did. Of several who have each absorbed another nobody may
+// be left.
 func (r *Records) heir(ctx context.Context, id string) (heir string, gone bool, err error) {
-	heir, err = r.pointer(ctx, gonePrefix+id)
-	if heir == nobody {
-		return "", true, err
+	for seen := []string{id}; ; seen = append(seen, heir) {
+		next, err := r.pointer(ctx, gonePrefix+seen[len(seen)-1])
+		switch {
+		case err != nil:
+			return "", false, err
+		case next == "": // who has left no note is alive, or half registered
+			return heir, gone, nil
+		case next == nobody || slices.Contains(seen, next):
+			return "", true, nil
+		}
+		heir, gone = next, true
+		if _, found, err := r.set.Reload(ctx, heir); err != nil || found {
+			return heir, true, err
+		}
 	}
-	return heir, heir != "", err
 }
 
 // forward makes pointers to a user who is gone lead to his heir, or go.

@@ -290,3 +290,21 @@ func TestImport_OfSomebodyMerged(t *testing.T) {
 		t.Errorf("Import = %+v, %v", u, err)
 	}
 }
+
+// Where three have absorbed one another in a circle nobody is left, and notes that lead
+// round: who signs in then is a stranger, and does not wait for ever.
+func TestSignIn_NotesInACircle(t *testing.T) {
+	w := newTestWorld(t)
+	for id, heir := range map[string]string{"a": "b", "b": "c", "c": "a"} {
+		if err := w.store.Set(t.Context(), gonePrefix+id, []byte(heir), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.store.Set(t.Context(), identityKey(malloryA), []byte("b"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if u := w.signIn(w.directory(Open), malloryA); len(u.ID) < 2 {
+		t.Errorf("signed in as %s", u.ID)
+	}
+	w.wantWhole()
+}
