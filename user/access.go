@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,8 +26,21 @@ const (
 	looksAtOnce  = 16
 )
 
-func accessChanged(id string) store.Announcement {
+// accessEnded tells that a user may do nothing any more.
+func accessEnded(id string) store.Announcement {
 	return store.Announcement{Topic: accessTopic, Payload: id}
+}
+
+// accessChanged tells that a user has another AccessAt. What begins after the change may
+// be there before the notice, and is not meant.
+func accessChanged(id string, at time.Time) store.Announcement {
+	return store.Announcement{Topic: accessTopic, Payload: id + " " + at.UTC().Format(time.RFC3339Nano)}
+}
+
+func readAccess(payload string) (id string, at time.Time, ended bool) {
+	id, rest, changed := strings.Cut(payload, " ")
+	at, err := time.Parse(time.RFC3339Nano, rest)
+	return id, at, !changed || err != nil
 }
 
 // Connections are what users have open on this node. Its methods must return quickly.
@@ -75,8 +89,13 @@ func (a *access) notice(n store.Notice) {
 	case store.Message:
 		// Whose connection ends may come back at once: what was known of him must be
 		// gone by then.
-		a.records.set.Forget(n.Payload)
-		a.open.EndConnections(n.Payload)
+		id, at, ended := readAccess(n.Payload)
+		a.records.set.Forget(id)
+		if ended {
+			a.open.EndConnections(id)
+		} else {
+			a.open.EndOutdated(id, at)
+		}
 	case store.Lost, store.Restored:
 		a.turn(n.Kind == store.Lost)
 	}

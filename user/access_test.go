@@ -352,6 +352,37 @@ func TestOnAccess_Close(t *testing.T) {
 	}
 }
 
+// TestOnAccess_LateNotice: who is led back to the site after he has changed something
+// himself, such as his address, may be there before this node hears of it. What begins
+// after the change goes on.
+func TestOnAccess_LateNotice(t *testing.T) {
+	w := newTestWorld(t)
+	here, there := w.records(), w.records()
+	id := w.person("Alice").ID
+	var before, after openHere
+	before.connect(t, here, id)
+	if _, err := there.Bind(t.Context(), id, ByEmail, newMail); err != nil {
+		t.Fatal(err)
+	}
+	after.connect(t, here, id)
+	u := w.find(id)
+	for name, o := range map[string]*openHere{"before": &before, "after": &after} {
+		a := access{records: here, open: o}
+		a.notice(store.Notice{Kind: store.Message, Payload: accessChanged(id, u.AccessAt).Payload})
+		if want := name == "before"; (len(o.ended) == 1) != want {
+			t.Errorf("what began %s the change: ended %v", name, o.ended)
+		}
+	}
+	for _, payload := range []string{id, id + " ", id + " 2026", id + " x y"} { // of another version
+		var o openHere
+		o.connect(t, here, id)
+		(&access{records: here, open: &o}).notice(store.Notice{Kind: store.Message, Payload: payload})
+		if len(o.ended) != 1 {
+			t.Errorf("%q: ended %v", payload, o.ended)
+		}
+	}
+}
+
 // TestOnAccess_NothingOldIsLeft: whoever's connection is ended comes back at once, and
 // does not find the roles of before.
 func TestOnAccess_NothingOldIsLeft(t *testing.T) {
@@ -366,11 +397,13 @@ func TestOnAccess_NothingOldIsLeft(t *testing.T) {
 		t.Fatalf("Get = %+v, %v", m, err)
 	}
 	var found []string
-	d.OnAccess(&openHere{back: func(id string) {
+	here := openHere{back: func(id string) {
 		if m, err := d.Get(t.Context(), id); err == nil {
 			found = append(found, m.RolesText)
 		}
-	}})
+	}}
+	here.connect(t, d.Records, u.ID)
+	d.OnAccess(&here)
 	other := NewRecords(w.store, nil) // another node
 	defer other.Close()
 	if _, _, err := other.Change(t.Context(), u.ID, Change{Roles: &[]string{}}); err != nil {

@@ -61,35 +61,61 @@ func (r *Records) claimAddress(ctx context.Context, id string, ch Channel, addre
 	if _, found, err := r.settled(ctx, id); err != nil || !found {
 		return "", cmp.Or(err, ErrNotFound)
 	}
-	key := addressKey(ch, address)
-	for stale := ""; ; {
-		err = r.store.Update(ctx, key, func(raw []byte, found bool) ([]byte, time.Duration, error) {
-			if owner = string(raw); found && owner != stale {
-				return nil, 0, nil
-			}
-			owner = id
-			return []byte(id), 0, nil
-		})
-		if err != nil || owner == id {
+	for stale := ""; ; stale = owner {
+		owner, err = r.takePointer(ctx, addressKey(ch, address), stale, id)
+		if err != nil {
+			return "", err
+		}
+		if owner == id {
+			return r.yield(ctx, id, stale, ch, address)
+		}
+		if held, err := r.holds(ctx, owner, ch, address); err != nil || held {
 			return owner, err
 		}
-		holder, found, err := r.settled(ctx, owner)
-		if err != nil || found && holder.Address(ch) == address {
-			return owner, err
-		}
-		stale = owner
 	}
+}
+
+// takePointer makes a pointer lead to a user, if there is none or it leads to one whom it
+// should not, and returns to whom it leads then.
+func (r *Records) takePointer(ctx context.Context, key, stale, id string) (owner string, err error) {
+	err = r.store.Update(ctx, key, func(raw []byte, found bool) ([]byte, time.Duration, error) {
+		if owner = string(raw); found && owner != stale {
+			return nil, 0, nil
+		}
+		owner = id
+		return []byte(id), 0, nil
+	})
+	return owner, err
+}
+
+// yield gives an address back to the user from whom it was taken, if he holds it by now:
+// he was about to write it into his record. Whoever writes it later finds that the
+// pointer is not his any more.
+func (r *Records) yield(ctx context.Context, id, from string, ch Channel, address string) (owner string, err error) {
+	if from == "" || from == id {
+		return id, nil
+	}
+	if held, err := r.holds(ctx, from, ch, address); err != nil || !held {
+		return id, err
+	}
+	return from, r.redirect(ctx, addressKey(ch, address), id, from)
+}
+
+func (r *Records) holds(ctx context.Context, id string, ch Channel, address string) (bool, error) {
+	u, found, err := r.settled(ctx, id)
+	return found && u.Address(ch) == address, err
 }
 
 // setAddress writes the address into the record, and frees the one before it. Who
 // the user is to the rules may change with it.
 func (r *Records) setAddress(ctx context.Context, id string, ch Channel, address string) error {
+	now := r.now().UTC()
 	u, err := r.exchange(ctx, id, func(u *User) bool {
 		field := u.address(ch)
 		before := *field
-		*field, u.AccessAt = address, r.now().UTC()
+		*field, u.AccessAt = address, now
 		return before != address
-	}, accessChanged(id))
+	}, accessChanged(id, now))
 	if err == nil && u == nil {
 		err = ErrNotFound
 	}
@@ -162,6 +188,9 @@ func (r *Records) absorb(ctx context.Context, from, into string, by Identity) (o
 			return "", err
 		}
 	}
+	if err := r.moveOn(ctx, old.keys(), into); err != nil {
+		return "", err
+	}
 	return into, r.bury(ctx, from, into)
 }
 
@@ -169,16 +198,16 @@ func (r *Records) absorb(ctx context.Context, from, into string, by Identity) (o
 // nil where there is no such user any more. It is done once, however many try: what an
 // operator has changed of the heir since then stays.
 func (r *Records) takeOver(ctx context.Context, into string, old *User) (heir *User, err error) {
-	retired := false
+	retired, now := false, r.now().UTC()
 	heir, err = r.set.Update(ctx, into, 0, func(u *User) (bool, error) {
 		done := u.Absorbed[old.ID].Equal(old.AccessAt)
 		if retired = !done && u.Into != ""; done || retired {
 			return false, nil
 		}
 		u.absorb(old)
-		u.AccessAt = r.now().UTC()
+		u.AccessAt = now
 		return true, nil
-	}, accessChanged(into))
+	}, accessChanged(into, now))
 	if err != nil || retired {
 		return nil, err
 	}
@@ -203,12 +232,24 @@ func (r *Records) withOwnAddresses(ctx context.Context, u *User, into string) (*
 		if *field == "" {
 			continue
 		}
-		owner, err := r.pointer(ctx, addressKey(ch, *field))
+		key := addressKey(ch, *field)
+		owner, err := r.pointer(ctx, key)
 		if err != nil {
 			return nil, err
 		}
-		if owner != "" && owner != u.ID && owner != into {
+		if owner == "" || owner == u.ID || owner == into {
+			continue
+		}
+		other, found, err := r.set.Reload(ctx, owner)
+		switch {
+		case err != nil:
+			return nil, err
+		case found && other.Into == "" && other.Address(ch) == *field:
 			*field = ""
+		default: // of several who were merged at the same time, one who is gone
+			if err := r.redirect(ctx, key, owner, u.ID); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return u, nil

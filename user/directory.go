@@ -109,7 +109,7 @@ func (d *Directory) Renew(ctx context.Context, m *Member) (*Member, error) {
 		return m, nil
 	}
 	switch u, found, err := d.set.Get(ctx, m.ID, 0); {
-	case err == nil && !found:
+	case err == nil && (!found || u.Into != ""):
 		return nil, ErrNotFound
 	case err == nil && u != m.User:
 		return d.Member(u), nil
@@ -242,15 +242,16 @@ func (d *Directory) enter(ctx context.Context, owner string, id Identity, news *
 	if err := d.link(ctx, id, owner); err != nil {
 		return nil, err
 	}
-	announce, err := d.foresee(ctx, owner, id)
+	now := d.now().UTC()
+	announce, err := d.foresee(ctx, owner, id, now)
 	if err != nil {
 		return nil, err
 	}
 	u, err := d.exchange(ctx, owner, func(u *User) bool {
 		if u.learn(id); len(announce) > 0 {
-			u.AccessAt = d.now().UTC()
+			u.AccessAt = now
 		}
-		u.LastSeenAt = d.now().UTC()
+		u.LastSeenAt = now
 		return true
 	}, announce...)
 	if err != nil {
@@ -285,7 +286,7 @@ func (d *Directory) follow(ctx context.Context, gone, heir string, id Identity, 
 
 // foresee returns what to announce when a user learns an identity: with another number
 // a role may be lost. Nothing else that is learnt takes any.
-func (d *Directory) foresee(ctx context.Context, owner string, id Identity) ([]store.Announcement, error) {
+func (d *Directory) foresee(ctx context.Context, owner string, id Identity, now time.Time) ([]store.Announcement, error) {
 	if id.Phone == "" {
 		return nil, nil
 	}
@@ -293,7 +294,7 @@ func (d *Directory) foresee(ctx context.Context, owner string, id Identity) ([]s
 	if err != nil || !found || u.Phone == id.Phone {
 		return nil, err
 	}
-	return []store.Announcement{accessChanged(owner)}, nil
+	return []store.Announcement{accessChanged(owner, now)}, nil
 }
 
 // finish writes the record of a user whose identity is claimed already.
@@ -318,7 +319,7 @@ func (d *Directory) finish(ctx context.Context, owner string, id Identity, news 
 	if err != nil || !gone {
 		return u, err
 	}
-	if _, err := d.set.Delete(ctx, owner, accessChanged(owner)); err != nil {
+	if _, err := d.set.Delete(ctx, owner, accessEnded(owner)); err != nil {
 		return nil, err
 	}
 	return d.follow(ctx, owner, heir, id, news)

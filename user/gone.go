@@ -70,7 +70,7 @@ func (r *Records) retire(ctx context.Context, id, into string) (*User, error) {
 		}
 		u.Into, u.AccessAt = into, r.now().UTC()
 		return true, nil
-	}, accessChanged(id))
+	}, accessEnded(id))
 	if err == nil && u == nil {
 		err = ErrNotFound
 	}
@@ -85,7 +85,7 @@ func (r *Records) reinstate(ctx context.Context, old *User) error {
 		}
 		u.Into = ""
 		return true, nil
-	}, accessChanged(old.ID))
+	}, accessEnded(old.ID))
 	return err
 }
 
@@ -116,7 +116,7 @@ func (r *Records) bury(ctx context.Context, id, heir string) error {
 	if err := r.store.Set(ctx, gonePrefix+id, []byte(heir), goneTTL); err != nil {
 		return fmt.Errorf("noting that a user is gone: %w", err)
 	}
-	_, err := r.set.Delete(ctx, id, accessChanged(id))
+	_, err := r.set.Delete(ctx, id, accessEnded(id))
 	return err
 }
 
@@ -138,6 +138,30 @@ func (r *Records) heir(ctx context.Context, id string) (heir string, gone bool, 
 		if _, found, err := r.set.Reload(ctx, heir); err != nil || found {
 			return heir, true, err
 		}
+	}
+}
+
+// moveOn moves pointers on that were moved to a user who was himself absorbed meanwhile:
+// whoever did that may have looked at them before.
+func (r *Records) moveOn(ctx context.Context, keys []string, id string) error {
+	for seen := []string{id}; ; seen = append(seen, id) {
+		u, found, err := r.set.Reload(ctx, id)
+		if err != nil || found && u.Into == "" {
+			return err
+		}
+		var heir string
+		if found {
+			heir = u.Into
+		} else if heir, _, err = r.heir(ctx, id); err != nil {
+			return err
+		}
+		if heir == "" || heir == nobody || slices.Contains(seen, heir) {
+			return nil
+		}
+		if err := r.forward(ctx, keys, id, heir); err != nil {
+			return err
+		}
+		id = heir
 	}
 }
 

@@ -267,12 +267,13 @@ func (r *Records) update(ctx context.Context, id string, e Entry, dryRun bool) (
 	if err := r.point(ctx, after); err != nil {
 		return nil, nil, err
 	}
+	now := r.now().UTC()
 	u, err := r.exchange(ctx, id, func(u *User) bool {
 		before = clone(u)
 		after = e.apply(u)
-		u.AccessAt = r.now().UTC()
+		u.AccessAt = now
 		return true
-	}, accessChanged(id))
+	}, accessChanged(id, now))
 	if err == nil && u == nil { // deleted meanwhile
 		return nil, nil, ErrNotFound
 	}

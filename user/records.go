@@ -115,12 +115,13 @@ const maxRoles = 32
 // and as he is. The error is ErrNotFound where there is none, and wraps ErrChanged
 // where c.If does not hold.
 func (r *Records) Change(ctx context.Context, id string, c Change) (before, after *User, err error) {
+	now := r.now().UTC()
 	after, err = r.amend(ctx, id, func(u *User) (bool, error) {
 		if c.If != nil && !c.If(u) {
 			return false, ErrChanged
 		}
 		before = clone(u)
-		u.AccessAt = r.now().UTC()
+		u.AccessAt = now
 		if c.Status != nil {
 			u.Status, u.Leaving = *c.Status, c.Leaving
 		}
@@ -130,7 +131,7 @@ func (r *Records) Change(ctx context.Context, id string, c Change) (before, afte
 			u.Roles = slices.Compact(u.Roles)
 		}
 		return true, nil
-	}, accessChanged(id))
+	}, accessChanged(id, now))
 	if err == nil && after == nil {
 		err = ErrNotFound
 	}
@@ -165,7 +166,7 @@ func (r *Records) DeleteIf(ctx context.Context, id string, expected func(*User) 
 		}
 		u.Status, u.Leaving, u.Into, u.AccessAt = Disabled, true, nobody, r.now().UTC()
 		return true, nil
-	}, accessChanged(id))
+	}, accessEnded(id))
 	switch {
 	case err != nil:
 		return nil, err

@@ -12,8 +12,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/caddy-wechat/caddy-wechat/store"
 )
 
 func TestChange(t *testing.T) {
@@ -228,7 +226,11 @@ func TestOnAccess(t *testing.T) {
 			other := NewRecords(w.store, nil)
 			defer other.Close()
 			other.OnAccess(&here)
-			w.store.Tell(accessTopic, store.Notice{Kind: store.Lost}) // says nothing of anybody
+			for _, u := range []*User{alice, bob, carol} {
+				if _, err := other.Find(t.Context(), u.ID); err == nil {
+					here.connect(t, other, u.ID)
+				}
+			}
 			if err := tt.do(); err != nil {
 				t.Fatal(err)
 			}

@@ -234,7 +234,11 @@ func (o *roster) close() {
 
 func (o *roster) readAll(ctx context.Context, now time.Time) error {
 	byID := make(map[string]line, len(o.lines))
-	err := o.records.set.Each(ctx, rosterPage, func(u *User) { byID[u.ID] = lineOf(u) })
+	err := o.records.set.Each(ctx, rosterPage, func(u *User) {
+		if u.Into == "" {
+			byID[u.ID] = lineOf(u)
+		}
+	})
 	if err != nil {
 		return err
 	}
@@ -254,7 +258,7 @@ func (o *roster) readSome(ctx context.Context, ids []string) error {
 		changed[id] = true
 		group.Go(func() error {
 			u, exists, err := o.records.set.Get(ctx, id, 0)
-			if err != nil || !exists {
+			if err != nil || !exists || u.Into != "" {
 				return err
 			}
 			mu.Lock()
