@@ -51,11 +51,11 @@ func TestProof(t *testing.T) {
 				}
 				a.consume()
 				header := m.identity(b)
-				name, avatar, unionID := "", "", ""
+				name, avatar := "", ""
 				if scope == "snsapi_userinfo" {
-					name, avatar, unionID = url.PathEscape("小明"), "https://thirdwx.qlogo.cn/mmopen/x/132", phone.UnionID(appID)
+					name, avatar = url.PathEscape("小明"), "https://thirdwx.qlogo.cn/mmopen/x/132"
 				}
-				for field, want := range map[string]string{"Openid": phone.OpenID(appID), "Unionid": unionID, "Name": name, "Avatar": avatar} {
+				for field, want := range map[string]string{"Openid": phone.OpenID(appID), "Unionid": phone.UnionID(appID), "Name": name, "Avatar": avatar} {
 					if got := header.Get("X-User-" + field); got != want {
 						t.Errorf("X-User-%s is %q, want %q", field, got, want)
 					}

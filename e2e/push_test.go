@@ -272,7 +272,7 @@ func TestR1HostileBodies(t *testing.T) {
 		"entity":   "<xml>" + fields + "<EventKey>&lol;</EventKey></xml>",
 		"depth":    "<xml>" + strings.Repeat("<a>", 100_000) + strings.Repeat("</a>", 100_000) + fields + "</xml>",
 		"size":     "<xml>" + fields + "<EventKey>" + strings.Repeat("x", 2<<20) + "</EventKey></xml>",
-		"NUL":      "<xml>" + fields + "<EventKey>\x00</EventKey></xml>",
+		"NUL":      "<xml>" + fields + "<\x00/></xml>",
 		"UTF-16":   "\xff\xfe<\x00x\x00m\x00l\x00>\x00",
 		"no XML":   "hello",
 		"empty":    "",

@@ -419,6 +419,15 @@ func TestOnAccess_NothingOldIsLeft(t *testing.T) {
 func TestRenew_WithoutTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, "alice")
+		var losing atomic.Bool
+		before := c.Before
+		c.Before = func(ctx context.Context, method, key string) error {
+			if losing.Load() {
+				c.lose()
+				return store.ErrUnavailable
+			}
+			return before(ctx, method, key)
+		}
 		d := NewDirectory(c.deaf, Policy{Registration: Open}, time.Hour)
 		m, err := d.Get(t.Context(), "alice")
 		if err != nil {
@@ -437,10 +446,7 @@ func TestRenew_WithoutTheStore(t *testing.T) {
 		time.Sleep(time.Second) //nolint:forbidigo // in a bubble
 		c.restore()
 		expect("a second later, and within the grace, after the gap", false)
-		c.Before = func(context.Context, string, string) error {
-			c.lose()
-			return store.ErrUnavailable
-		}
+		losing.Store(true)
 		expect("the gap begins meanwhile", true)
 	})
 }
