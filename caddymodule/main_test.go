@@ -6,9 +6,11 @@ package caddymodule
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -114,10 +116,18 @@ func stateOf(t testing.TB) string {
 // freeAddr returns a loopback address that nothing listens on.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	lastPort.CompareAndSwap(0, uint32(10_000+os.Getpid()%90*100))
+	for range 1000 {
+		addr := fmt.Sprintf("127.0.0.1:%d", lastPort.Add(1))
+		if ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr); err == nil {
+			_ = ln.Close()
+			return addr
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
+
+// lastPort is the port that freeAddr gave out last. The range is below that of which the
+// system hands out ports by itself, so that nobody else takes one meanwhile.
+var lastPort atomic.Uint32

@@ -85,14 +85,17 @@ func NewRecords(s store.Store, now func() time.Time) *Records {
 		done:    make(chan struct{}),
 	}
 	r.set.OnChange(r.open.end)
-	r.set.OnGap(func() {
-		select {
-		case r.gap <- struct{}{}:
-		default: // one waits already
-		}
-	})
+	r.set.OnGap(r.lookAgain)
 	go r.run(ctx)
 	return r
+}
+
+// lookAgain has the sessions with open connections looked at.
+func (r *Records) lookAgain() {
+	select {
+	case r.gap <- struct{}{}:
+	default: // one waits already
+	}
 }
 
 // Close ends the subscription and the goroutine.
@@ -329,9 +332,10 @@ func (r *Records) Track(s *Session, asOf time.Time, end func()) *Tracked {
 // Live returns nil where the session has not been revoked, as far as is known: asked
 // after Track, no revocation can come in between unnoticed. While revocations are
 // not heard of at once, the store need not be asked twice for each request: open
-// connections are looked at anyway. While they are, nobody looks, and what is not known
-// must not pass: the error is ErrInvalid where the session is no more, and any other
-// means that it cannot be known.
+// connections are looked at anyway. While they are, a session that a notice has thrown out
+// of memory must not pass: the error is ErrInvalid where it is no more, and any other
+// means that it cannot be known. One that is in memory still, from before a gap, was
+// good enough for Check, and has the open connections looked at.
 func (r *Records) Live(ctx context.Context, id string) error {
 	if !r.set.Flowing() {
 		return nil
@@ -341,7 +345,11 @@ func (r *Records) Live(ctx context.Context, id string) error {
 	case err == nil && !found:
 		return ErrInvalid
 	case err != nil && r.set.Flowing():
-		return unavailable(err)
+		if ctx.Err() != nil || !r.set.Remembered(id) {
+			return unavailable(err)
+		}
+		r.lookAgain()
+		return nil
 	default: // or the notices were lost meanwhile, which has the session looked at
 		return nil
 	}

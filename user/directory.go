@@ -101,7 +101,8 @@ func (d *Directory) Waits(u *User) bool {
 // Renew returns a member as he is known to be now: asked after something was begun in
 // his name, no change of what he may do can have come in between unnoticed. While
 // notices do not flow it returns what it was given: whoever is online is looked at. While
-// they do nobody looks, and there is no grace for what was known before. The error is
+// they do nobody looks, and a user whom a notice has thrown out of memory must not pass;
+// one who is in memory still, from before a gap, was good enough for Get. The error is
 // ErrNotFound where there is no such user any more; any other means that it cannot be
 // known.
 func (d *Directory) Renew(ctx context.Context, m *Member) (*Member, error) {
@@ -113,9 +114,9 @@ func (d *Directory) Renew(ctx context.Context, m *Member) (*Member, error) {
 		return nil, ErrNotFound
 	case err == nil && u != m.User:
 		return d.Member(u), nil
-	case err != nil && d.set.Flowing():
+	case err != nil && d.set.Flowing() && (ctx.Err() != nil || !d.set.Remembered(m.ID)):
 		return nil, err
-	default: // nothing new, or the notices were lost meanwhile
+	default: // nothing new, as far as is known, or the notices were lost meanwhile
 		return m, nil
 	}
 }

@@ -144,6 +144,13 @@ func (s *Set[T]) Reload(ctx context.Context, id string) (value *T, found bool, e
 	return s.load(ctx, id)
 }
 
+// Remembered says whether a record is in memory, be it out of date: no notice has come
+// that it was changed.
+func (s *Set[T]) Remembered(id string) bool {
+	_, ok := s.cache.GetIfPresent(id)
+	return ok
+}
+
 // Flowing says whether notices flow: while they do not, what Get returns may
 // cost a call of the store each time.
 func (s *Set[T]) Flowing() bool { return s.period.Load().flowing }
